@@ -1,0 +1,8 @@
+"""Wall-clock time as the store keeps it. Durations are never differences of these: they come from time.perf_counter."""
+
+from datetime import UTC, datetime
+
+
+def utc_now() -> str:
+    """Return the time in UTC as ISO 8601 with microseconds, such as `2026-01-31T12:00:00.000000Z`."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
