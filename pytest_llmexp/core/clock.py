@@ -1,4 +1,4 @@
-"""Wall-clock time as the store keeps it. Durations are never differences of these: they come from time.perf_counter."""
+"""Wall-clock time as the store keeps it. Durations never come from here, but from time.perf_counter."""
 
 from datetime import UTC, datetime
 
