@@ -1,0 +1,48 @@
+"""pytest-llmexp: LLM experiments as ordinary pytest tests. Names load on first use, so importing costs nothing."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_llmexp.experiment import Experiment
+    from pytest_llmexp.store import open_store
+    from pytest_llmexp.tracking.bots import (
+        AsyncSimpleBot,
+        AsyncStructuredBot,
+        AsyncToolBot,
+        SimpleBot,
+        StructuredBot,
+        ToolBot,
+    )
+    from pytest_llmexp.tracking.metrics import metric
+    from pytest_llmexp.tracking.prompts import prompt
+    from pytest_llmexp.tracking.repeats import experiment
+
+__all__ = [
+    "AsyncSimpleBot",
+    "AsyncStructuredBot",
+    "AsyncToolBot",
+    "Experiment",
+    "SimpleBot",
+    "StructuredBot",
+    "ToolBot",
+    "experiment",
+    "metric",
+    "open_store",
+    "prompt",
+]
+_MODULES = {
+    **dict.fromkeys((name for name in __all__ if name.endswith("Bot")), "tracking.bots"),
+    "Experiment": "experiment",
+    "experiment": "tracking.repeats",
+    "metric": "tracking.metrics",
+    "open_store": "store",
+    "prompt": "tracking.prompts",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # start-up cost
+
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

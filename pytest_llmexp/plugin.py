@@ -1,1 +1,178 @@
-"""START HERE."""
+"""START HERE. The hooks of the plugin, each handing over to a function of `runtest`.
+
+Imports nothing heavy: a session without experiments pays for the options only. What experiments need is
+imported inside the hooks (start-up cost) once the first marked test was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmexp.runtest import distributed
+from pytest_llmexp.runtest.fixtures import async_bot, bot, experiment_run, llm_client, record_metric
+from pytest_llmexp.runtest.options import add_options
+from pytest_llmexp.runtest.state import PluginState, state_key
+
+__all__ = ["async_bot", "bot", "experiment_run", "llm_client", "record_metric"]
+
+MARK = "experiment"
+MARKER_LINE = (
+    "experiment(n=10, gates=[...], tags={...}, timeout=seconds): execute the test n times as runs of an "
+    "experiment, record them, and judge the gates (such as 'mean(accuracy) >= 0.8') when the session ends. "
+    "Works on functions, classes and modules: the closest n and timeout win, gates and tags add up."
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MARKER_LINE)
+    config.stash[state_key] = PluginState(config)
+
+
+@pytest.hookimpl(trylast=True)  # after all other parameters, so that runs vary fastest
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker(MARK):
+        from pytest_llmexp.runtest.collection import multiply
+
+        multiply(metafunc, metafunc.config.stash[state_key].settings.runs)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if any(item.get_closest_marker(MARK) for item in items):
+        from pytest_llmexp.runtest.stages import check_items
+
+        check_items(config, config.stash[state_key], items)
+
+
+@pytest.hookimpl(tryfirst=True)  # before the reporter prints the header
+def pytest_collection_finish(session: pytest.Session) -> None:
+    state = session.config.stash[state_key]
+    if state.session is not None:
+        from pytest_llmexp.runtest.stages import keep_plan
+
+        keep_plan(state, session.items)
+
+
+def pytest_report_collectionfinish(config: pytest.Config, start_path: Path) -> str | None:
+    state = config.stash[state_key]
+    if state.session is None or not state.session.plan:
+        return None
+    from pytest_llmexp.runtest.terminal import header
+
+    return header(state.session, config)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    state = session.config.stash[state_key]
+    if state.session is None and not distributed.is_controller(session.config):
+        return (yield)
+    from pytest_llmexp.runtest.stages import around_loop
+
+    with around_loop(session, state):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    state = item.config.stash[state_key]
+    if state.session is None:
+        return (yield)
+    from pytest_llmexp.runtest.execution import run_in_progress
+
+    with run_in_progress(item, state.session):
+        return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    state = pyfuncitem.config.stash[state_key]
+    if state.session is None:
+        return None
+    from pytest_llmexp.runtest.execution import call_body
+
+    return call_body(pyfuncitem, state.session)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if item.config.stash[state_key].session is not None:
+        from pytest_llmexp.runtest.execution import note_phase
+
+        note_phase(item, report, call)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> Any:
+    if config.stash[state_key].session is None:
+        return None
+    from pytest_llmexp.runtest.terminal import status_line
+
+    return status_line(report, config.get_verbosity())
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    state = config.stash[state_key]
+    if state.usage_error and distributed.is_controller(config):
+        terminalreporter.write_line(f"ERROR: {state.usage_error}", red=True)
+    if state.session is not None:
+        from pytest_llmexp.runtest.terminal import write_summary
+
+        write_summary(terminalreporter, state.session, config)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    state = session.config.stash[state_key]
+    if state.worker:
+        problems = state.session.end_worker() if state.session else []
+        distributed.report_back(session.config, problems, state.usage_error)
+    elif state.usage_error:
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_sessionfinish")
+def note_exit_status(session: pytest.Session) -> Generator[None, None, None]:
+    yield  # other plugins may change the status
+    state = session.config.stash[state_key]
+    if state.session is not None:
+        state.session.note_exit(int(session.exitstatus))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    state = config.stash.get(state_key, None)
+    if state is not None and state.session is not None:
+        state.session.close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    state = node.config.stash[state_key]
+    distributed.equip_worker(node, state.settings, state.experiment_id)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None:
+    if distributed.may_hold_experiments(ids):
+        from pytest_llmexp.runtest.stages import begin_as_controller
+
+        begin_as_controller(node.config, node.config.stash[state_key])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    state = node.config.stash[state_key]
+    problems, usage_error = distributed.read_report(node)
+    state.worker_problems.extend(problems)
+    state.usage_error = state.usage_error or usage_error

@@ -1,0 +1,9 @@
+"""Statistics: pure functions of sequences of floats, checked in the tests against scipy.stats and statsmodels.
+
+Imports the standard library; `scipy.special` only inside the functions that need it, never `scipy.stats`.
+"""
+
+from pytest_llmexp.core.stats.describe import mean, quantile, sd
+from pytest_llmexp.core.stats.intervals import Interval, cluster_interval, mean_interval, t_interval, wilson
+
+__all__ = ["Interval", "cluster_interval", "mean", "mean_interval", "quantile", "sd", "t_interval", "wilson"]

@@ -1,0 +1,107 @@
+"""Two-sided 95 % intervals of a mean, each with the name of its method; none rather than one of width 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+from pytest_llmexp.core.stats.describe import mean, sd
+
+_UPPER = 0.975  # the quantile that leaves 2.5 % on either side
+_Z = NormalDist().inv_cdf(_UPPER)
+
+
+class Interval(NamedTuple):
+    """Bounds of a mean with 95 % confidence, both None where `method` says why there are none."""
+
+    low: float | None
+    high: float | None
+    method: str
+
+
+TOO_FEW = Interval(None, None, "none: n < 2")
+CONSTANT = Interval(None, None, "none: constant sample")
+
+
+def mean_interval(cases: Sequence[Sequence[float]], *, boolean: bool) -> Interval:
+    """Return the interval of the mean over cases that weigh the same; `cases` holds the values of each.
+
+    One case: Wilson for booleans, Student's t for the rest. Several: see `cluster_interval`.
+    A case without values tells nothing, but keeps the others from passing for the whole.
+    """
+    if len(cases) > 1:
+        return cluster_interval([values for values in cases if values], boolean=boolean)
+    values = cases[0] if cases else ()
+    if len(values) < 2:
+        return TOO_FEW
+    return Interval(*wilson(mean(values), len(values)), "Wilson") if boolean else t_interval(values)
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """Return the Wilson score interval of a proportion: `share` of `n` > 0 observations, n not always whole.
+
+    Wilson (1927), "Probable Inference, the Law of Succession, and Statistical Inference".
+    """
+    z2 = _Z * _Z
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def t_interval(values: Sequence[float]) -> Interval:
+    """Return Student's t interval of the mean; none for fewer than two values or a constant sample."""
+    return _t_interval(values, "t")
+
+
+def cluster_interval(cases: Sequence[Sequence[float]], *, boolean: bool) -> Interval:
+    """Return the interval of the mean of case means; each case holds at least one value.
+
+    Not boolean: t on the case means, with one degree of freedom less than there are cases.
+    Boolean: Wilson with the effective n of Korn and Graubard (1998), "Confidence Intervals for Proportions With
+    Small Expected Number of Positive Counts Estimated From Survey Data": min(n, p(1-p)/v * (z/t)^2), where v is
+    the variance of the mean of case means; the number of cases where p is 0 or 1.
+    """
+    if len(cases) < 2:
+        return Interval(None, None, f"none: values from {len(cases)} case{'' if cases else 's'} only")
+    means = [mean(values) for values in cases]
+    if not boolean:
+        return _t_interval(means, f"t on {len(means)} case means")
+    n = sum(map(len, cases))
+    share = mean(means)
+    effective = _effective_n(means, share, n)
+    return Interval(*wilson(share, effective), f"Wilson, effective n {effective:.1f} of {n}")
+
+
+def _effective_n(means: Sequence[float], share: float, n: int) -> float:
+    cases = len(means)
+    if share in {0.0, 1.0}:
+        return float(cases)
+    spread = sd(means)
+    if spread == 0.0:
+        return float(n)
+    variance = spread * spread / cases
+    return min(float(n), share * (1 - share) / variance * (_Z / _t_quantile(cases - 1)) ** 2)
+
+
+def _t_interval(values: Sequence[float], method: str) -> Interval:
+    if len(values) < 2:
+        return TOO_FEW
+    middle, spread = mean(values), sd(values)
+    if spread == 0.0:
+        return CONSTANT
+    half = _t_quantile(len(values) - 1) * spread / math.sqrt(len(values))
+    low, high = middle - half, middle + half
+    if not low < high:
+        return CONSTANT
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return Interval(None, None, "none: beyond the range of a float")
+    return Interval(low, high, method)
+
+
+def _t_quantile(df: int) -> float:
+    # inside the function for its start-up cost: importing scipy.special takes half a second
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, _UPPER))

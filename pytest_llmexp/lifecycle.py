@@ -1,0 +1,135 @@
+"""The two ends of an experiment, for the process that starts it: `begin` and `finish`. Floor 2, no pytest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pytest_llmexp.core import models
+from pytest_llmexp.core.clock import utc_now
+from pytest_llmexp.core.gates import Gate, judge
+from pytest_llmexp.core.ids import new_id
+from pytest_llmexp.core.summary import collect_samples, distinct_runs, summarise
+from pytest_llmexp.provenance import read_branch, read_provenance
+from pytest_llmexp.store import Store
+from pytest_llmexp.tracking.pricing import price_call
+from pytest_llmexp.tracking.sources import ModelSource
+
+DEFAULT_NAME = "default"
+DEFAULT_FILE = "message_log.db"
+
+
+def default_name(folder: Path) -> str:
+    """Return the name of an experiment that nobody named: the git branch, or `default`."""
+    return read_branch(folder) or DEFAULT_NAME
+
+
+def begin(
+    store: Store,
+    name: str,
+    *,
+    source: ModelSource,
+    folder: Path,
+    experiment_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    command: Sequence[str] | None = None,
+) -> models.Experiment:
+    """Record that an experiment starts and return it."""
+    seen = read_provenance(folder, command)
+    experiment = models.Experiment(
+        id=experiment_id or new_id("exp"),
+        name=name,
+        started_at=utc_now(),
+        git_commit=seen.git.commit,
+        git_branch=seen.git.branch,
+        git_dirty=seen.git.dirty,
+        command=seen.command,
+        python_version=seen.python_version,
+        platform=seen.platform,
+        packages=seen.packages,
+        user=seen.user,
+        tags=dict(tags or {}),
+        metadata=dict(metadata or {}),
+        model_source=source.label,
+    )
+    store.write([experiment])
+    return experiment
+
+
+class Outcome(NamedTuple):
+    """What an experiment came to."""
+
+    experiment: models.Experiment
+    summaries: list[models.Summary]
+    verdicts: list[models.Verdict]
+
+
+def finish(
+    store: Store,
+    experiment: models.Experiment,
+    gates: Mapping[str, Sequence[Gate]],
+    *,
+    planned: Mapping[tuple[str, str], int] | None = None,
+    problems: Sequence[str] = (),
+    interrupted: bool = False,
+) -> Outcome:
+    """Price the calls, summarise every metric, judge the gates and store it all.
+
+    `gates` maps a test to its gates, `planned` a test and a case to the number of runs they should have: what
+    is not there counts as missing. Runs that no process finished become `crashed`. An interrupted
+    experiment's gates are not judged. Where `problems` says that records are missing from the store, no gate
+    passes.
+    """
+    store.crash_open_runs(experiment.id)
+    _price(store, experiment.id)
+    runs = store.runs(experiment.id)
+    absent = absent_runs(runs, planned or {})
+    samples = collect_samples([*runs, *absent], store.metrics(experiment.id), store.run_totals(experiment.id))
+    summaries = summarise(experiment.id, samples)
+    verdicts = [] if interrupted else judge(experiment.id, gates, samples)
+    if problems:
+        verdicts = [_doubt(verdict, len(problems)) for verdict in verdicts]
+    ended = replace(
+        experiment,
+        status="interrupted" if interrupted else "finished",
+        finished_at=utc_now(),
+        metadata={**experiment.metadata, "problems": list(problems)} if problems else experiment.metadata,
+    )
+    store.write([ended, *summaries, *verdicts])
+    return Outcome(ended, summaries, verdicts)
+
+
+def absent_runs(runs: Sequence[models.Run], planned: Mapping[tuple[str, str], int]) -> list[models.Run]:
+    """Return a stand-in, as crashed, for every planned run that nobody began, so that it counts as missing."""
+    begun = Counter((run.test, run.case_id) for run in distinct_runs(runs))
+    return [
+        models.Run(
+            id="", experiment_id="", test=test, case_id=case_id, run_index=-index, status="crashed", started_at=""
+        )
+        for (test, case_id), count in planned.items()
+        for index in range(1, count - begun[test, case_id] + 1)
+    ]
+
+
+def _doubt(verdict: models.Verdict, problems: int) -> models.Verdict:
+    if verdict.verdict != "passed":
+        return verdict
+    detail = f"{verdict.detail}; undecided because {problems} record(s) could not be stored"
+    return replace(verdict, verdict="undecided", detail=detail)
+
+
+def _price(store: Store, experiment_id: str) -> None:
+    priced = []
+    for call in store.unpriced_calls(experiment_id):
+        model = call.model_returned or call.model_requested
+        price = price_call(
+            model, call.endpoint, call.input_tokens, call.output_tokens, call.cached_tokens, call.started_at
+        )
+        if price is not None:
+            priced.append((call.id, price.cost_usd, price.source))
+    if priced:
+        store.set_costs(priced)

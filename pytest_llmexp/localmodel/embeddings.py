@@ -1,0 +1,65 @@
+"""POST /v1/embeddings: hashed bags of words. Equal texts get equal vectors; texts that share words are near each other.
+
+Standard library only.
+"""
+
+import base64
+import hashlib
+import math
+import struct
+from typing import Any
+
+from pytest_llmexp.localmodel.exchange import BadRequest, JsonObject, pieces
+from pytest_llmexp.localmodel.fields import integer
+
+DIMENSIONS = 256
+
+
+def render(body: JsonObject, label: str) -> JsonObject:
+    """Return the response body; raise BadRequest for an input that is none."""
+    texts = _texts(body.get("input"))
+    dimensions = integer(body, "dimensions", low=1, high=16384) or DIMENSIONS
+    encode = _base64 if body.get("encoding_format") == "base64" else _floats
+    data = [
+        {"object": "embedding", "index": index, "embedding": encode(vector(text, dimensions))}
+        for index, text in enumerate(texts)
+    ]
+    tokens = sum(len(pieces(text)) for text in texts)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "data": data, "model": label, "usage": usage}
+
+
+def vector(text: str, dimensions: int = DIMENSIONS) -> list[float]:
+    """Return the unit vector of a text: each word adds 1 or -1 at the place its hash gives it.
+
+    Signed feature hashing after Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", 2009.
+    """
+    values = [0.0] * dimensions
+    for piece in pieces(text.casefold()):
+        place = int.from_bytes(hashlib.blake2b(piece.strip().encode(), digest_size=8).digest())
+        values[(place >> 1) % dimensions] += 1.0 if place & 1 else -1.0
+    norm = math.sqrt(sum(value * value for value in values))
+    if norm == 0:
+        return [1.0] + [0.0] * (dimensions - 1)
+    return [value / norm for value in values]
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list) and value:
+        if all(isinstance(item, str) for item in value):
+            return value
+        if all(isinstance(item, int) for item in value):
+            return [" ".join(map(str, value))]
+        if all(isinstance(item, list) for item in value):
+            return [" ".join(map(str, item)) for item in value]
+    raise BadRequest("'input' must be a text, a list of texts, or lists of tokens, and not empty.", "input")
+
+
+def _floats(values: list[float]) -> list[float]:
+    return values
+
+
+def _base64(values: list[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()

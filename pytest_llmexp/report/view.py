@@ -1,0 +1,104 @@
+"""`ExperimentView`: everything a renderer shows of one experiment, read from the store once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_llmexp.core.ids import short_hash
+from pytest_llmexp.core.models import Experiment, Metric, PromptVersion, Run, Summary, Verdict
+from pytest_llmexp.core.summary import distinct_runs
+from pytest_llmexp.store import CallTotals, Store
+
+IMPLICIT = ("pass_rate", "latency_s", "input_tokens", "output_tokens", "cost_usd")
+
+
+@dataclass(frozen=True)
+class TestView:
+    """One test: the summaries over all its cases, those of each case, and its verdicts."""
+
+    __test__ = False  # not a test class, whatever pytest makes of the name
+
+    test: str
+    overall: Sequence[Summary]
+    cases: Mapping[str, Sequence[Summary]]
+    verdicts: Sequence[Verdict]
+
+
+@dataclass(frozen=True)
+class ExperimentView:
+    """One experiment as people look at it."""
+
+    experiment: Experiment
+    tests: Sequence[TestView]
+    runs: Sequence[Run]
+    metrics: Mapping[str, Sequence[Metric]]
+    planned: int
+    calls: CallTotals
+    prompts: Sequence[PromptVersion]
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """How many runs ended in which way, most frequent first; runs that nobody began are `not run`."""
+        counts: dict[str, int] = dict(Counter(str(run.status) for run in self.runs).most_common())
+        absent = self.planned - len(self.runs)
+        return {**counts, **({"not run": absent} if absent > 0 else {})}
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """All verdicts in the order of the tests."""
+        return [verdict for test in self.tests for verdict in test.verdicts]
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the answers came from the built-in stand-in, so that verdicts say nothing of a model."""
+        return "not an LLM" in self.experiment.model_source
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be recorded."""
+        return list(self.experiment.metadata.get("problems") or [])
+
+
+def load_view(store: Store, experiment: Experiment) -> ExperimentView:
+    """Read an experiment's view."""
+    runs = distinct_runs(store.runs(experiment.id))
+    summaries = store.summaries(experiment.id)
+    verdicts = store.verdicts(experiment.id)
+    tests = list(dict.fromkeys([*(run.test for run in runs), *(summary.test for summary in summaries)]))
+    metrics: dict[str, list[Metric]] = {}
+    for metric in store.metrics(experiment.id):
+        metrics.setdefault(metric.run_id, []).append(metric)
+    plan = experiment.metadata.get("plan") or {}
+    return ExperimentView(
+        experiment=experiment,
+        tests=[_test_view(test, summaries, verdicts) for test in tests],
+        runs=runs,
+        metrics=metrics,
+        planned=sum(count for part in plan.values() for count in part["cases"].values()),
+        calls=store.call_totals(experiment.id),
+        prompts=store.prompt_versions(experiment.id),
+    )
+
+
+def _test_view(test: str, summaries: Sequence[Summary], verdicts: Sequence[Verdict]) -> TestView:
+    cases: dict[str, list[Summary]] = {}
+    overall = []
+    for summary in _in_order(summary for summary in summaries if summary.test == test):
+        if summary.case_id is None:
+            overall.append(summary)
+        else:
+            cases.setdefault(summary.case_id, []).append(summary)
+    return TestView(test, overall, cases, [verdict for verdict in verdicts if verdict.test == test])
+
+
+def _in_order(summaries: object) -> list[Summary]:
+    """Recorded metrics first, in the store's order, then the implicit ones in theirs."""
+    listed: list[Summary] = list(summaries)  # type: ignore[call-overload]
+    return sorted(listed, key=lambda summary: IMPLICIT.index(summary.metric) + 1 if summary.metric in IMPLICIT else 0)
+
+
+def prompt_labels(prompts: Sequence[PromptVersion]) -> list[str]:
+    """Return `name hash` for every prompt version, with the short forms of both."""
+    return [f"{version.name.rpartition('.')[2]} {short_hash(version.hash)}" for version in prompts]

@@ -1,0 +1,1 @@
+"""Floor 5: the pytest side. Options, marks, collection, fixtures, execution, xdist, terminal."""

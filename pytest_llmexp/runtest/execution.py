@@ -1,0 +1,132 @@
+"""One item, one run: the recorder around the phases, `async def` bodies, timeouts."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import Any
+
+import pytest
+
+from pytest_llmexp.core.errors import RunTimeoutError
+from pytest_llmexp.runtest.collection import RunPlan, plan_key
+from pytest_llmexp.runtest.outcomes import NOTE, RunOutcome, make_safe, next_outcome, tolerate
+from pytest_llmexp.runtest.session import ExperimentSession
+from pytest_llmexp.tracking.recorder import RunRecorder, entered
+
+
+class RunInProgress:
+    """The recorder of an item's run and what its phases said so far."""
+
+    def __init__(self, plan: RunPlan, recorder: RunRecorder, redact: Callable[[str], str]) -> None:
+        self.plan = plan
+        self.recorder = recorder
+        self._redact = redact
+        self._outcome: RunOutcome | None = None
+
+    def note_phase(self, report: pytest.TestReport, call: pytest.CallInfo[Any]) -> None:
+        """Take in a phase and make its report fit to be shown."""
+        self._outcome = next_outcome(self._outcome, call)
+        tolerated = (
+            report.failed
+            and report.when == "call"
+            and self._outcome is not None
+            and self._outcome.status == "failed"
+            and self.plan.mark.tolerates_failures
+        )
+        if tolerated:
+            tolerate(report)
+        make_safe(report, self._redact)
+        metrics = {name: metric.value for name, metric in self.recorder.metrics.items()}
+        setattr(report, NOTE, {"metrics": metrics, "tolerated": tolerated})
+
+    def end(self) -> None:
+        """Record the outcome; a run that no phase decided was stopped from outside."""
+        outcome = self._outcome or RunOutcome("crashed", error="the session was stopped in the middle of this run")
+        self.recorder.end(outcome.status, phase=outcome.phase, error=outcome.error, duration_s=outcome.duration_s)
+
+
+run_key = pytest.StashKey[RunInProgress]()
+
+
+@contextmanager
+def run_in_progress(item: pytest.Item, session: ExperimentSession) -> Iterator[None]:
+    """Record what happens in the body of the with statement as the item's run, if the item is one."""
+    plan = item.stash.get(plan_key, None)
+    if plan is None:
+        yield
+        return
+    recording = session.open_recording()
+    recorder = recording.recorder.begin_run(
+        plan.test,
+        plan.run_index,
+        case_id=plan.case_id,
+        params=plan.params,
+        tags=plan.mark.tags,
+        worker=session.worker,
+    )
+    item.stash[run_key] = run = RunInProgress(plan, recorder, recording.redact)
+    try:
+        with entered(recorder.scope()):
+            yield
+    finally:
+        run.end()
+        del item.stash[run_key]
+
+
+def note_phase(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[Any]) -> None:
+    """Take a phase of an item into its run, if it has one."""
+    if (run := item.stash.get(run_key, None)) is not None:
+        run.note_phase(report, call)
+
+
+def call_body(item: pytest.Function, session: ExperimentSession) -> bool | None:
+    """Execute a run's body that needs more than a plain call; None leaves it to pytest or another plugin."""
+    plan = item.stash.get(plan_key, None)
+    if plan is None:
+        return None
+    arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames}
+    timeout = None if item.config.getoption("usepdb", False) else plan.mark.timeout
+    if inspect.iscoroutinefunction(item.obj):
+        if "anyio_backend" in item.fixturenames:
+            return None
+        session.run_coroutine(_within(item.obj(**arguments), timeout))
+        return True
+    if timeout is None:
+        return None
+    _call_in_thread(lambda: item.obj(**arguments), timeout)
+    return True
+
+
+async def _within(body: Coroutine[Any, Any, Any], timeout: float | None) -> None:
+    try:
+        async with asyncio.timeout(timeout) as limit:
+            await body
+    except TimeoutError:
+        if limit.expired():
+            raise RunTimeoutError(f"run timed out after {timeout:g} s") from None
+        raise
+
+
+def _call_in_thread(body: Callable[[], Any], timeout: float) -> None:
+    """Call `body` in a daemon thread, so that one that hangs holds up neither the session nor the exit."""
+    raised: list[BaseException] = []
+    context = copy_context()
+
+    def call() -> None:
+        try:
+            context.run(body)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=call, name="llmexp-run", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if thread.is_alive():
+        raise RunTimeoutError(f"run timed out after {timeout:g} s; its thread was left behind and may still make calls")
+    if raised:
+        raise raised[0]

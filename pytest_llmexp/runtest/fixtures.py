@@ -1,0 +1,191 @@
+"""The fixtures. Light to import: what they need is imported when a test asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI, OpenAI
+    from pydantic import BaseModel
+
+    from pytest_llmexp.core.models import Better
+    from pytest_llmexp.tracking.clients import Clients
+    from pytest_llmexp.tracking.prompts import Message
+    from pytest_llmexp.tracking.recorder import RunRecorder
+
+
+class RecordMetric(Protocol):
+    """The type of the `record_metric` fixture."""
+
+    def __call__(
+        self,
+        name: str,
+        value: object,
+        *,
+        better: Better | None = None,
+        bounds: tuple[float, float] | None = None,
+    ) -> None: ...
+
+
+class BotFactory(Protocol):
+    """The type of the `bot` and `async_bot` fixtures."""
+
+    def __call__(
+        self,
+        system_prompt: str | Message | None = None,
+        *,
+        model: str | None = None,
+        temperature: float | None = None,
+        output: type[BaseModel] | None = None,
+        tools: Sequence[Callable[..., Any]] | None = None,
+        name: str | None = None,
+        **parameters: Any,
+    ) -> Any: ...
+
+
+class ExperimentRun:
+    """The run in progress: its `index` (from 1), `case` (the id of its parameters), `params` and `id`."""
+
+    def __init__(self, recorder: RunRecorder) -> None:
+        self._recorder = recorder
+
+    @property
+    def id(self) -> str:
+        """The run's id in the store."""
+        return self._recorder.run.id
+
+    @property
+    def index(self) -> int:
+        """Which run of its case this is, from 1."""
+        return self._recorder.run.run_index
+
+    @property
+    def case(self) -> str:
+        """The id of the test's parameters, empty for a test without parameters."""
+        return self._recorder.run.case_id
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The test's parameters as they are stored."""
+        return self._recorder.run.params
+
+    def tag(self, **tags: str) -> None:
+        """Tag the run: `experiment_run.tag(language="de")`."""
+        self._recorder.tag(**tags)
+
+    def record(self, **parts: Any) -> None:
+        """Keep the run's `input=`, `output=` or `expected=`, anything with a JSON form, beside its calls."""
+        allowed = ("input", "output", "expected")
+        if unknown := [part for part in parts if part not in allowed]:
+            raise TypeError(f"record() takes {', '.join(allowed)}, not {', '.join(unknown)}")
+        self._recorder.describe(**parts)
+
+
+def _recorder(fixture: str, request: pytest.FixtureRequest) -> RunRecorder:
+    from pytest_llmexp.runtest.execution import run_key  # start-up cost: only experiments need it
+
+    run = request.node.stash.get(run_key, None)
+    if run is None:
+        raise pytest.UsageError(
+            f"the fixture {fixture!r} is for experiments: mark {request.node.name} with @pytest.mark.experiment(n=10)"
+        )
+    recorder: RunRecorder = run.recorder
+    return recorder
+
+
+def _clients(fixture: str) -> Clients:
+    from pytest_llmexp.tracking.recorder import current_scope  # start-up cost, as above
+
+    scope = current_scope()
+    if scope is None or scope.experiment.clients is None:
+        raise pytest.UsageError(f"the fixture {fixture!r} is for experiments: mark the test @pytest.mark.experiment")
+    return scope.experiment.clients
+
+
+@pytest.fixture
+def experiment_run(request: pytest.FixtureRequest) -> ExperimentRun:
+    """The run in progress: index, case, params; tag(key="value"), record(input=, output=, expected=)."""
+    return ExperimentRun(_recorder("experiment_run", request))
+
+
+@pytest.fixture
+def record_metric(request: pytest.FixtureRequest) -> RecordMetric:
+    """Record a metric of this run: record_metric("name_length", 12, better="lower", bounds=(0, 40)).
+
+    The value is a bool, an int or a finite float; one name gets one value per run.
+    """
+    return _recorder("record_metric", request).record_metric
+
+
+@pytest.fixture(scope="session")
+def llm_client() -> OpenAI:
+    """The openai client that bots use, shared by the process.
+
+    Override it in conftest.py to use a client of your own; its calls are recorded all the same.
+    """
+    return _clients("llm_client").client()
+
+
+@pytest.fixture
+def bot(request: pytest.FixtureRequest, llm_client: Any) -> BotFactory:
+    """Make a bot: bot(system_prompt, model=, temperature=, output=PydanticModel, tools=[functions], name=).
+
+    Calling the bot with messages returns its answer: text, an instance of `output`, or text after tool calls.
+    Further keyword arguments (max_tokens=, seed=, output_mode=, max_repair=, ...) are passed on.
+    """
+    from pytest_llmexp.tracking import bots  # start-up cost: openai and pydantic
+
+    _recorder("bot", request)
+    client = None if _is_shared(llm_client) else llm_client
+    return _factory(bots.SimpleBot, bots.StructuredBot, bots.ToolBot, client)
+
+
+@pytest.fixture
+def async_bot(request: pytest.FixtureRequest, llm_client: Any) -> BotFactory:
+    """Make a bot for `async def` tests: takes what `bot` takes; the bot's calls are awaited."""
+    from pytest_llmexp.tracking import bots  # start-up cost, as above
+
+    _recorder("async_bot", request)
+    client = None if _is_shared(llm_client) else _asynchronous(llm_client)
+    return _factory(bots.AsyncSimpleBot, bots.AsyncStructuredBot, bots.AsyncToolBot, client)
+
+
+def _is_shared(client: Any) -> bool:
+    return client is _clients("bot").made_client()
+
+
+def _asynchronous(client: Any) -> AsyncOpenAI:
+    """Return an asynchronous client with the address, key and limits of the user's own."""
+    from openai import AsyncOpenAI  # start-up cost, as above
+
+    if isinstance(client, AsyncOpenAI):
+        return client
+    return AsyncOpenAI(
+        api_key=client.api_key, base_url=client.base_url, timeout=client.timeout, max_retries=client.max_retries
+    )
+
+
+def _factory(simple: Any, structured: Any, tool: Any, client: Any) -> BotFactory:
+    def make(
+        system_prompt: str | Message | None = None,
+        *,
+        model: str | None = None,
+        temperature: float | None = None,
+        output: type[BaseModel] | None = None,
+        tools: Sequence[Callable[..., Any]] | None = None,
+        name: str | None = None,
+        **parameters: Any,
+    ) -> Any:
+        shared = {"model_name": model, "temperature": temperature, "name": name, "client": client, **parameters}
+        if output is not None and tools is not None:
+            raise TypeError("a bot takes output= or tools=, not both: let a second bot structure the answer")
+        if output is not None:
+            return structured(system_prompt, pydantic_model=output, **shared)
+        if tools is not None:
+            return tool(system_prompt, tools=tools, **shared)
+        return simple(system_prompt, **shared)
+
+    return make

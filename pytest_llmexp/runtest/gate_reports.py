@@ -1,0 +1,76 @@
+"""Gates as test results: three ordinary reports each, so that counts, -ra, JUnit XML and the exit status agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from pytest_llmexp.core.models import Verdict
+
+GATE = "llmexp_gate"  # the attribute that marks a report as a gate's
+
+
+class GateFailed(AssertionError):
+    """A gate's demand is not met."""
+
+
+def gate_node_id(verdict: Verdict) -> str:
+    """Return the id under which a gate is reported: `path::test::gate[expression]`."""
+    return f"{verdict.test}::gate[{verdict.gate}]"
+
+
+def gate_reports(verdicts: Sequence[Verdict]) -> Iterator[pytest.TestReport]:
+    """Yield setup, call and teardown of every gate: passed, failed, or skipped where it is undecided."""
+    for verdict in verdicts:
+        yield _report(verdict, "setup", "passed", None)
+        if verdict.verdict == "undecided":
+            path, line, _ = _location(verdict)
+            yield _report(verdict, "call", "skipped", (path, line, f"gate undecided: {verdict.gate}: {verdict.detail}"))
+        elif verdict.verdict == "failed":
+            yield _report(verdict, "call", "failed", _failure(verdict))
+        else:
+            yield _report(verdict, "call", "passed", None)
+        yield _report(verdict, "teardown", "passed", None)
+
+
+def trouble_reports(message: str) -> Iterator[pytest.TestReport]:
+    """Yield the reports of an experiment whose summary could not be made: it must not look green."""
+    for when in ("setup", "call", "teardown"):
+        failed = when == "call"
+        yield pytest.TestReport(
+            nodeid="llmexp::summary",
+            location=("llmexp", 0, "summary"),
+            keywords={},
+            outcome="failed" if failed else "passed",
+            longrepr=f"the experiment could not be summarised: {message}" if failed else None,
+            when=when,
+        )
+
+
+def _report(verdict: Verdict, when: Any, outcome: Any, longrepr: Any) -> pytest.TestReport:
+    report = pytest.TestReport(
+        nodeid=gate_node_id(verdict),
+        location=_location(verdict),
+        keywords={"gate": 1},
+        outcome=outcome,
+        longrepr=longrepr,
+        when=when,
+        duration=0.0,
+    )
+    setattr(report, GATE, True)
+    return report
+
+
+def _location(verdict: Verdict) -> tuple[str, int, str]:
+    path, _, name = verdict.test.partition("::")
+    return path, 0, f"{name.replace('::', '.')} gate {verdict.gate}"
+
+
+def _failure(verdict: Verdict) -> Any:
+    """Return a representation with a one-line message that the short summary shows too."""
+    try:
+        raise GateFailed(f"{verdict.gate}: {verdict.detail}")
+    except GateFailed as error:
+        return pytest.ExceptionInfo.from_exception(error).getrepr(style="value")

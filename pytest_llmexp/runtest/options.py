@@ -1,0 +1,189 @@
+"""Options of the command line, the environment and the ini file, read once into `Settings`. Imports pytest only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_llmexp.core.models import Synchronous
+
+SYNCHRONOUS = ("normal", "full")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for. Paths are absolute; `name` None means the git branch."""
+
+    name: str | None = None
+    runs: int | None = None
+    db: str = "message_log.db"
+    tags: Mapping[str, str] = field(default_factory=dict)
+    model: str | None = None
+    base_url: str | None = None
+    gates: tuple[str, ...] = ()
+    synchronous: Synchronous = "normal"
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain data that can be sent to a worker."""
+        return {**asdict(self), "gates": list(self.gates), "tags": dict(self.tags)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Settings:
+        """Make settings from what `to_plain` returned."""
+        return cls(**{**plain, "gates": tuple(plain["gates"])})
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option with its ini form; the environment form is named in the help."""
+    group = parser.getgroup("llmexp", "LLM experiments (pytest-llmexp)")
+    for name, metavar, text in (
+        ("name", "NAME", "Name this session's experiment; the default is the git branch"),
+        ("runs", "N", "Execute every case N times, whatever its mark says; 1 makes a smoke test"),
+        ("db", "PATH", "Record in this SQLite file or SQLAlchemy URL instead of message_log.db in rootdir"),
+        ("model", "MODEL", "Ask this model where a bot names none; local-sampler is the built-in stand-in"),
+        ("base-url", "URL", "Send calls to this OpenAI-compatible server"),
+    ):
+        variable = "LLMEXP_" + name.replace("-", "_").upper()
+        ini = "experiment_" + name.replace("-", "_")
+        group.addoption(f"--experiment-{name}", metavar=metavar, default=None, help=f"{text} [{variable}; ini {ini}]")
+        parser.addini(ini, text, default=None)
+    for name, ini, metavar, text in (
+        ("tag", "experiment_tags", "K=V", "Tag the experiment; can be given several times"),
+        ("gate", "experiment_gates", "EXPR", "Add a gate to every test, such as 'mean(accuracy) >= 0.8'"),
+    ):
+        where = f"[LLMEXP_{name.upper()}S, separated by ';'; ini {ini}]"
+        group.addoption(
+            f"--experiment-{name}", metavar=metavar, action="append", default=[], help=f"{text}; repeatable {where}"
+        )
+        parser.addini(ini, f"{text}; one a line", type="linelist", default=[])
+    parser.addini(
+        "experiment_db_synchronous",
+        "Set to 'full' to survive power cuts too, at one fsync per commit; the default 'normal' survives kill -9",
+        default="normal",
+    )
+
+
+def read_settings(config: pytest.Config, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read every option: command line before environment before ini; tags and gates of all three add up.
+
+    Raises pytest.UsageError for values that cannot work.
+    """
+    reader = _Reader(config, os.environ if environ is None else environ)
+    runs = reader.one("runs")
+    synchronous = str(config.getini("experiment_db_synchronous"))
+    if synchronous not in SYNCHRONOUS:
+        raise pytest.UsageError(f"ini experiment_db_synchronous is {synchronous!r}; allowed: {', '.join(SYNCHRONOUS)}")
+    return Settings(
+        name=_name(reader.one("name")),
+        runs=None if runs is None else _count(runs.text, runs.where),
+        db=_database(reader.one("db"), config),
+        tags=_tags(reader.many("tag")),
+        model=_text(reader.one("model")),
+        base_url=_url(reader.one("base_url")),
+        gates=tuple(given.text for given in reader.many("gate")),
+        synchronous="full" if synchronous == "full" else "normal",
+    )
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A value and where it was given, for error messages."""
+
+    text: str
+    where: str
+    folder: Path
+
+
+class _Reader:
+    def __init__(self, config: pytest.Config, environ: Mapping[str, str]) -> None:
+        self._config = config
+        self._environ = environ
+
+    def one(self, name: str) -> _Given | None:
+        """The value of an option that is given once; empty text counts as not given."""
+        option, variable, ini = f"--experiment-{name.replace('_', '-')}", f"LLMEXP_{name.upper()}", f"experiment_{name}"
+        here = self._config.invocation_params.dir
+        for value, where, folder in (
+            (self._config.getoption(option), option, here),
+            (self._environ.get(variable), f"environment variable {variable}", here),
+            (self._config.getini(ini), f"ini {ini}", self._ini_folder()),
+        ):
+            if value is not None and (str(value).strip() or where == option):
+                return _Given(str(value).strip(), where, folder)
+        return None
+
+    def many(self, name: str) -> list[_Given]:
+        """All values of an option that adds up: ini first, so that later ones win where that matters."""
+        option, variable, ini = f"--experiment-{name}", f"LLMEXP_{name.upper()}S", f"experiment_{name}s"
+        here = self._config.invocation_params.dir
+        from_environment = [part for part in self._environ.get(variable, "").split(";") if part.strip()]
+        return [
+            _Given(str(value).strip(), where, here)
+            for values, where in (
+                (self._config.getini(ini), f"ini {ini}"),
+                (from_environment, f"environment variable {variable}"),
+                (self._config.getoption(option), option),
+            )
+            for value in values
+        ]
+
+    def _ini_folder(self) -> Path:
+        inipath = self._config.inipath
+        return inipath.parent if inipath else self._config.rootpath
+
+
+def _name(given: _Given | None) -> str | None:
+    if given is None:
+        return None
+    if not given.text or "~" in given.text or given.text.startswith("exp_"):
+        raise pytest.UsageError(
+            f"{given.where} is {given.text!r}; a name is not empty, has no '~' (x~1 is the x before the latest) "
+            "and does not begin with 'exp_' (as ids do)"
+        )
+    return given.text
+
+
+def _count(text: str, where: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        raise pytest.UsageError(f"{where} is {text!r}; it is a number of runs from 1")
+    return int(text)
+
+
+def _database(given: _Given | None, config: pytest.Config) -> str:
+    if given is None:
+        return str(config.rootpath / "message_log.db")
+    if not given.text:
+        raise pytest.UsageError(f"{given.where} is empty; it is the path of an SQLite file or a database URL")
+    return given.text if "://" in given.text else str(given.folder / Path(given.text).expanduser())
+
+
+def _tags(given: list[_Given]) -> dict[str, str]:
+    tags = {}
+    for tag in given:
+        key, sign, value = tag.text.partition("=")
+        if not sign or not key.strip():
+            raise pytest.UsageError(f"{tag.where} is {tag.text!r}; a tag is KEY=VALUE, such as team=search")
+        tags[key.strip()] = value.strip()
+    return tags
+
+
+def _text(given: _Given | None) -> str | None:
+    return _not_empty(given, lambda text: bool(text), "the name of a model")
+
+
+def _url(given: _Given | None) -> str | None:
+    return _not_empty(
+        given, lambda text: text.startswith(("http://", "https://")), "an address such as http://127.0.0.1:11434/v1"
+    )
+
+
+def _not_empty(given: _Given | None, fits: Callable[[str], bool], meaning: str) -> str | None:
+    if given is not None and not fits(given.text):
+        raise pytest.UsageError(f"{given.where} is {given.text!r}; it is {meaning}")
+    return None if given is None else given.text

@@ -1,0 +1,71 @@
+"""From pytest's phases to a run's status, and from that to what pytest is told. Pure but for the report it edits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from pytest_llmexp.core.models import Phase, RunStatus
+from pytest_llmexp.core.printable import printable
+
+NOTE = "llmexp"  # the attribute of a report that carries a run's metrics and status between processes
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run went."""
+
+    status: RunStatus
+    phase: Phase | None = None
+    error: str | None = None
+    duration_s: float | None = None
+
+
+def next_outcome(earlier: RunOutcome | None, call: pytest.CallInfo[Any]) -> RunOutcome | None:
+    """Return the run's outcome after one more phase.
+
+    An AssertionError (or pytest.fail) in the body is a failure: evidence of quality. A skip is a skip. Any
+    other exception, and any in setup or teardown, is an error: infrastructure.
+    """
+    phase: Phase = call.when  # type: ignore[assignment]
+    duration = call.duration if phase == "call" else earlier.duration_s if earlier else None
+    if call.excinfo is None:
+        return RunOutcome("passed", duration_s=duration) if phase == "call" else earlier
+    if earlier is not None and earlier.status in ("failed", "error"):
+        return earlier
+    status = _status(call.excinfo.value, phase)
+    error = printable(call.excinfo.exconly(tryshort=True)) if status != "skipped" else str(call.excinfo.value)
+    return RunOutcome(status, phase, error, duration)
+
+
+def _status(error: BaseException, phase: Phase) -> RunStatus:
+    if isinstance(error, pytest.skip.Exception):
+        return "skipped"
+    expected = (AssertionError, pytest.fail.Exception, pytest.xfail.Exception)
+    return "failed" if phase == "call" and isinstance(error, expected) else "error"
+
+
+def tolerate(report: pytest.TestReport) -> None:
+    """Make a failed report one that does not fail pytest: the gate on the pass rate decides."""
+    report.sections.append(("Tolerated failure", str(report.longrepr)))
+    report.outcome = "passed"
+    report.longrepr = None
+
+
+def make_safe(report: pytest.TestReport, redact: Callable[[str], str]) -> None:
+    """Take secrets and control characters out of a report before anybody prints or stores it."""
+
+    def safe(text: str) -> str:
+        return printable(redact(text))
+
+    report.sections = [(safe(title), safe(content)) for title, content in report.sections]
+    if isinstance(report.longrepr, tuple):
+        path, line, reason = report.longrepr
+        report.longrepr = (path, line, safe(reason))
+    elif report.longrepr is not None:
+        text = str(report.longrepr)
+        if (cleaned := safe(text)) != text:
+            report.longrepr = cleaned

@@ -1,0 +1,171 @@
+"""The experiment of a pytest session: begun by the process that started pytest, recorded by those that run tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextvars import copy_context
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmexp.core.errors import ConfigurationError, StoreError
+from pytest_llmexp.core.gates import parse_gate
+from pytest_llmexp.core.models import Experiment
+from pytest_llmexp.lifecycle import Outcome, absent_runs, begin, default_name, finish
+from pytest_llmexp.recording import Recording
+from pytest_llmexp.runtest.collection import RunPlan, plan_key
+from pytest_llmexp.runtest.options import Settings
+from pytest_llmexp.store import Store, open_store
+from pytest_llmexp.tracking.sources import ModelSource, resolve_source
+
+Plan = dict[str, dict[str, Any]]
+
+
+class ExperimentSession:
+    """The state of one process's part; lives in the config's stash."""
+
+    def __init__(
+        self, settings: Settings, experiment_id: str, rootpath: Path, environ: Mapping[str, str], worker: str = ""
+    ) -> None:
+        self.settings = settings
+        self.experiment_id = experiment_id
+        self.plan: Plan = {}
+        self.problems: list[str] = []
+        self.notices: list[str] = []
+        self.outcome: Outcome | None = None
+        self.experiment: Experiment | None = None
+        self.recording: Recording | None = None
+        self.worker = worker
+        self._rootpath = rootpath
+        self._environ = environ
+        self._store: Store | None = None
+        self._runner: asyncio.Runner | None = None
+
+    @property
+    def name(self) -> str:
+        """The experiment's name: what the user gave, else the git branch."""
+        return self.settings.name or default_name(self._rootpath)
+
+    def source(self) -> ModelSource:
+        """Where calls go; pytest.UsageError if the options contradict the environment."""
+        try:
+            return resolve_source(self.settings.model, self.settings.base_url, self._environ)
+        except ConfigurationError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    def begin(self) -> None:
+        """Open the store and record the experiment's start; pytest.UsageError if the store cannot be used."""
+        source = self.source()
+        try:
+            self._store = open_store(self.settings.db, create=True, synchronous=self.settings.synchronous)
+        except StoreError as error:
+            raise pytest.UsageError(str(error)) from None
+        self.notices.extend(self._store.warnings)
+        self.experiment = begin(
+            self._store,
+            self.name,
+            experiment_id=self.experiment_id,
+            source=source,
+            folder=self._rootpath,
+            tags=self.settings.tags,
+            metadata={"plan": self.plan},
+        )
+
+    def open_recording(self) -> Recording:
+        """Start recording in this process, the first time it is called; hand in the plan if nobody did."""
+        if self.recording is None:
+            self.recording = Recording(
+                self.settings.db, self.experiment_id, self.source(), synchronous=self.settings.synchronous
+            )
+            self.recording.open()
+            if self.worker:
+                self._hand_in_plan(self.recording)
+        return self.recording
+
+    def _hand_in_plan(self, recording: Recording) -> None:
+        """Workers know the tests, the controller does not. All know the same, so the first one's plan will do."""
+        try:
+            with open_store(self.settings.db) as store:
+                experiment = store.experiment(self.experiment_id)
+                if not experiment.metadata.get("plan"):
+                    store.write([replace(experiment, metadata={**experiment.metadata, "plan": self.plan})])
+        except StoreError as error:
+            recording.recorder.note_problem(error)
+
+    def run_coroutine(self, coroutine: Any) -> Any:
+        """Run a coroutine on the event loop of this session, in the context of the caller."""
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(coroutine, context=copy_context())
+
+    def close_recording(self) -> None:
+        """Stop recording in this process; what was lost is in `problems`."""
+        recording, self.recording = self.recording, None
+        if self._runner is not None:
+            if recording is not None:
+                self._runner.run(recording.clients.aclose())
+            self._runner.close()
+            self._runner = None
+        if recording is not None:
+            self.problems.extend(recording.close())
+
+    def finish(self, *, interrupted: bool, judged: bool = True) -> Outcome:
+        """Compute and store the experiment's outcome, in the process that began it.
+
+        A session that was stopped counts as interrupted if runs are missing, or if `judged` is False.
+        """
+        self.close_recording()
+        assert self._store is not None
+        current = self._store.experiment(self.experiment_id)
+        plan: Plan = current.metadata.get("plan") or {}
+        gates = {test: [parse_gate(text) for text in part["gates"]] for test, part in plan.items()}
+        planned = {(test, case): count for test, part in plan.items() for case, count in part["cases"].items()}
+        absent = absent_runs(self._store.runs(self.experiment_id), planned)
+        self.outcome = finish(
+            self._store,
+            current,
+            gates,
+            planned=planned,
+            problems=self.problems,
+            interrupted=interrupted and (bool(absent) or not judged),
+        )
+        self.experiment = self.outcome.experiment
+        return self.outcome
+
+    def end_worker(self) -> list[str]:
+        """Stop recording in a worker; return what could not be recorded."""
+        self.close_recording()
+        return self.problems
+
+    def note_exit(self, exit_status: int) -> None:
+        """Store the session's exit status."""
+        if self._store is not None and self.experiment is not None:
+            self.experiment = replace(self.experiment, exit_status=exit_status)
+            self._store.write([self.experiment])
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.close_recording()
+        store, self._store = self._store, None
+        if store is not None:
+            store.close()
+
+    @property
+    def store(self) -> Store | None:
+        """The open store of the process that began the experiment."""
+        return self._store
+
+
+def make_plan(items: Iterable[pytest.Item]) -> Plan:
+    """Return what is going to be executed: per test its gates, and per case the number of runs."""
+    plans: list[RunPlan] = [item.stash[plan_key] for item in items if plan_key in item.stash]
+    counts = Counter((plan.test, plan.case_id) for plan in plans)
+    made: Plan = {}
+    for plan in plans:
+        part = made.setdefault(plan.test, {"gates": [gate.text for gate in plan.mark.gates], "cases": {}})
+        part["cases"][plan.case_id] = counts[plan.test, plan.case_id]
+    return made

@@ -1,0 +1,44 @@
+"""The plugin's state in one process, in the config's stash. Light: an `ExperimentSession` is made on need.
+
+A process is one of three: the only one (it begins, records and finishes the experiment), the controller of
+pytest-xdist (begins and finishes, runs nothing), or a worker (records into what the controller began).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmexp.core.ids import new_id
+from pytest_llmexp.runtest.distributed import worker_input
+from pytest_llmexp.runtest.options import Settings, read_settings
+
+if TYPE_CHECKING:
+    from pytest_llmexp.runtest.session import ExperimentSession
+
+
+class PluginState:
+    """Settings, the experiment's id, and the experiment once there is one."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        sent = worker_input(config)
+        self.settings = Settings.from_plain(sent["settings"]) if sent else read_settings(config)
+        self.experiment_id: str = sent["experiment_id"] if sent else new_id("exp")
+        self.worker: str = sent["worker"] if sent else ""
+        self.session: ExperimentSession | None = None
+        self.usage_error: str | None = None
+        self.worker_problems: list[str] = []
+        self._rootpath = config.rootpath
+
+    def make_session(self) -> ExperimentSession:
+        """Return the experiment's session, made the first time it is needed."""
+        if self.session is None:
+            from pytest_llmexp.runtest.session import ExperimentSession  # start-up cost: only with experiments
+
+            self.session = ExperimentSession(self.settings, self.experiment_id, self._rootpath, os.environ, self.worker)
+        return self.session
+
+
+state_key = pytest.StashKey[PluginState]()

@@ -1,0 +1,69 @@
+"""What an experiment adds to pytest's terminal: one header line, the summary, nothing else."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from pytest_llmexp.report.text import notes, render_runs, render_table
+from pytest_llmexp.report.view import load_view
+from pytest_llmexp.runtest.gate_reports import GATE
+from pytest_llmexp.runtest.outcomes import NOTE
+from pytest_llmexp.runtest.session import ExperimentSession
+
+
+def header(session: ExperimentSession, config: pytest.Config) -> str:
+    """Return the line that says what is recorded, where, and who answers."""
+    db = session.settings.db
+    place = db if "://" in db else os.path.relpath(db, config.invocation_params.dir)
+    return f'llmexp: experiment "{session.name}", model {session.source().label}, db {place}'
+
+
+def write_summary(reporter: Any, session: ExperimentSession, config: pytest.Config) -> None:
+    """Print the experiment's table and notes through pytest's own reporter."""
+    if session.store is None or session.experiment is None:
+        return
+    verbosity = config.get_verbosity()
+    view = load_view(session.store, session.experiment)
+    reporter.ensure_newline()
+    if verbosity > -2:
+        reporter.section(f"llmexp: experiment {session.experiment.name}", sep="=")
+        width = reporter._tw.fullwidth
+        if table := render_table(view, width=width, verbosity=verbosity):
+            reporter.write_line(table)
+        if verbosity >= 2:
+            reporter.write_line(render_runs(view, width=width))
+    for note in notes(view):
+        if note.bad or verbosity > -2:
+            reporter.write_line(note.text, red=note.bad)
+    for notice in session.notices:
+        reporter.write_line(f"note: {notice}", yellow=True)
+    if verbosity > -2:
+        reporter.write_line(f"id: {session.experiment.id}  more: llmexp show {session.experiment.name}{_db(session)}")
+
+
+def _db(session: ExperimentSession) -> str:
+    here = os.path.abspath("message_log.db")
+    return "" if session.settings.db == here else f" --db {session.settings.db}"
+
+
+def status_line(report: pytest.TestReport, verbosity: int) -> tuple[str, str, Any] | None:
+    """Return category, letter and word of a report; None leaves them to pytest.
+
+    A gate's report is counted, but has no letter: the table shows it. A run's line shows its metrics with -v.
+    """
+    if getattr(report, GATE, False):
+        return (report.outcome if report.when == "call" else "", "", "")
+    note = getattr(report, NOTE, None)
+    if note is None or report.when != "call" or hasattr(report, "wasxfail"):
+        return None
+    metrics = "".join(f" {name}={value:g}" for name, value in note["metrics"].items())
+    if note["tolerated"]:
+        return "tolerated", "t", (f"TOLERATED{metrics}", {"yellow": True})
+    if verbosity < 1 or not metrics or report.outcome not in ("passed", "failed"):
+        return None
+    if report.passed:
+        return "passed", ".", (f"PASSED{metrics}", {"green": True})
+    return "failed", "F", (f"FAILED{metrics}", {"red": True})

@@ -1,0 +1,35 @@
+"""Floor 1. The store: what experiments recorded. Knows core only; nothing else imports SQLAlchemy.
+
+The names load late: the thread that writes pays for importing SQLAlchemy, not the start of the session.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_llmexp.store.doctor import Diagnosis, diagnose, salvage
+    from pytest_llmexp.store.opening import open_store
+    from pytest_llmexp.store.store import CallTotals, Store, UnpricedCall
+    from pytest_llmexp.store.writer import Writer
+
+__all__ = ["CallTotals", "Diagnosis", "Store", "UnpricedCall", "Writer", "diagnose", "open_store", "salvage"]
+
+_MODULES = {
+    "CallTotals": "store",
+    "Diagnosis": "doctor",
+    "Store": "store",
+    "UnpricedCall": "store",
+    "Writer": "writer",
+    "diagnose": "doctor",
+    "open_store": "opening",
+    "salvage": "doctor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # start-up cost: SQLAlchemy takes 0.3 s
+
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

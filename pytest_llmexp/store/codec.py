@@ -1,0 +1,123 @@
+"""How values become columns and come back exactly, whatever a model put into them.
+
+SQLite tools stop at NUL, PostgreSQL refuses it, and neither takes lone surrogates. In plain text the three
+characters NUL, a surrogate and U+001A itself become U+001A and four hex digits; in JSON text NUL and surrogates
+become JSON's own escapes. Knows no table and no database.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pytest_llmexp.core.models import Json
+
+Redact = Callable[[str], str]
+
+_UNSAFE = re.compile("[\x00\x1a\ud800-\udfff]")
+_ESCAPED = re.compile("\x1a([0-9a-f]{4})")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def encode_text(text: str) -> str:
+    """Return `text` without NUL and surrogates; `decode_text` undoes it."""
+    if text.isascii():
+        if "\x00" not in text and "\x1a" not in text:
+            return text
+    elif "\x1a" not in text and "\x00" not in text and _encodable(text):
+        return text
+    return _UNSAFE.sub(lambda match: f"\x1a{ord(match.group()):04x}", text)
+
+
+def decode_text(text: str) -> str:
+    """Return what was given to `encode_text`."""
+    if "\x1a" not in text:
+        return text
+    return _ESCAPED.sub(lambda match: chr(int(match.group(1), 16)), text)
+
+
+def encode_json(value: Json, redact: Redact | None = None) -> str:
+    """Return `value` as JSON text, non-ASCII kept, every string (keys too) redacted.
+
+    Numbers JSON does not have are kept as the strings "nan", "inf" and "-inf". A surrogate pair in two halves
+    comes back as the one character it means in JSON. `json.loads` undoes the rest.
+    Raises TypeError for what is not JSON, RecursionError for what is nested too deep.
+    """
+    text = _dump(value)
+    # The redactor also knows its secrets in their JSON-escaped form: only a hit costs the walk.
+    if redact is not None and redact(text) != text:
+        text = _dump(map_strings(value, redact))
+    return text
+
+
+def map_strings(value: Json, change: Callable[[str], str]) -> Json:
+    """Return `value` with `change` applied to every string and key, and to the str of a number without JSON form."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {change(k) if isinstance(k, str) else k: map_strings(item, change) for k, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [map_strings(item, change) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def encoder(kind: str, redact: Redact | None) -> Callable[[Any], Any] | None:
+    """Return what turns a value that is not None into a column of this kind (see columns.py); None: nothing to do."""
+    if kind == "text" and redact is not None:
+        return lambda value: encode_text(redact(value))
+    if kind in ("text", "exact"):
+        return encode_text
+    if kind == "json":
+        return lambda value: encode_json(value, redact)
+    if kind == "names":
+        return encode_json
+    return _finite if kind == "finite" else None
+
+
+def decoder(kind: str) -> Callable[[Iterable[Any]], list[Any]] | None:
+    """Return what turns the values of a column of this kind back into what they were; None: nothing to do."""
+    if kind in ("text", "exact"):
+        return lambda column: [text if text is None or "\x1a" not in text else decode_text(text) for text in column]
+    if kind == "json":
+        return lambda column: [None if text is None else {} if text == "{}" else json.loads(text) for text in column]
+    if kind == "names":
+        return lambda column: [tuple(json.loads(text)) for text in column]
+    if kind == "flag":
+        return lambda column: [None if number is None else bool(number) for number in column]
+    return None
+
+
+def _dump(value: Json) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+    except ValueError:  # NaN or infinity; what contains itself ends in a RecursionError
+        text = json.dumps(map_strings(value, str), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    if text.isascii() or _encodable(text):
+        return text
+    return _SURROGATE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def _plain(value: Any) -> Json:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} is no JSON")
+
+
+def _finite(value: float) -> float:
+    number = float(value)
+    if not math.isfinite(number) or number != value:
+        raise ValueError(f"{value!r} is no finite float")
+    return number
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

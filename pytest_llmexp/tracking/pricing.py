@@ -1,0 +1,52 @@
+"""What a call cost, from the prices that genai-prices ships. Works offline; an unknown price is None, never 0."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+NOT_AN_LLM = "(not an LLM)"
+
+
+class Price(NamedTuple):
+    """USD for one call and where the price comes from."""
+
+    cost_usd: float
+    source: str
+
+
+def price_call(
+    model: str | None,
+    endpoint: str,
+    input_tokens: int | None,
+    output_tokens: int | None,
+    cached_tokens: int | None = None,
+    started_at: str | None = None,
+) -> Price | None:
+    """Return the price of a call, or None if the model, its price or its tokens are unknown.
+
+    The built-in stand-ins cost nothing. Other models on this machine have no known price.
+    """
+    if model is None or input_tokens is None:
+        return None
+    if model.endswith(NOT_AN_LLM):
+        return Price(0.0, "built in")
+    if urlsplit(endpoint).hostname in _LOOPBACK:
+        return None
+    import genai_prices  # start-up cost: only experiments whose models may have a price need it
+
+    usage = genai_prices.Usage(
+        input_tokens=input_tokens, output_tokens=output_tokens or 0, cache_read_tokens=cached_tokens or None
+    )
+    when = datetime.fromisoformat(started_at) if started_at else None
+    for address in (endpoint, None):  # the provider's own price first, else the model's
+        try:
+            found = genai_prices.calc_price(
+                usage, model_ref=model, provider_api_url=address, genai_request_timestamp=when
+            )
+        except (LookupError, ValueError):
+            continue
+        return Price(float(found.total_price), f"genai-prices {genai_prices.__version__}")
+    return None

@@ -1,0 +1,298 @@
+"""The run in progress, and the one ContextVar.
+
+A `Scope` says where a record belongs: to which experiment, run and bot, and whether it is generation or
+evaluation. Scopes are immutable; entering one sets the ContextVar, so nested calls, tasks and (with
+`threads.context_follows_threads`) threads see their own. Knows core only.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pytest_llmexp.core.clock import utc_now
+from pytest_llmexp.core.errors import MetricError
+from pytest_llmexp.core.ids import new_id
+from pytest_llmexp.core.jsonable import jsonable
+from pytest_llmexp.core.models import (
+    Better,
+    BotSpec,
+    Call,
+    Json,
+    Metric,
+    Phase,
+    PromptUse,
+    PromptVersion,
+    Record,
+    Role,
+    Run,
+    RunStatus,
+)
+from pytest_llmexp.core.scalars import check_bounds, scalar
+
+if TYPE_CHECKING:
+    from pytest_llmexp.tracking.clients import Clients
+
+COMMIT_TIMEOUT_S = 60.0
+
+
+class Sink(Protocol):
+    """Whoever stores records: resolves the future when they are safe."""
+
+    def put(self, *records: Record) -> Future[None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """One question to a bot: its calls (tool rounds, repairs) hang under the first."""
+
+    bot: BotSpec
+    call_ids: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where records made now belong."""
+
+    experiment: ExperimentRecorder
+    run: RunRecorder | None = None
+    asking: Asking | None = None
+    role: Role = "generation"
+
+
+_scope: ContextVar[Scope | None] = ContextVar("llmexp_scope", default=None)
+
+
+def current_scope() -> Scope | None:
+    """Return the scope of this context; its run is left out once it has ended."""
+    scope = _scope.get()
+    if scope and scope.run and scope.run.ended:
+        return replace(scope, run=None, asking=None)
+    return scope
+
+
+def current_run() -> RunRecorder | None:
+    """Return the run in progress in this context."""
+    scope = current_scope()
+    return scope.run if scope else None
+
+
+@contextmanager
+def entered(scope: Scope | None) -> Iterator[None]:
+    """Make `scope` the current one for the body of the with statement."""
+    token = _scope.set(scope)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
+
+class ExperimentRecorder:
+    """What one process records of one experiment."""
+
+    def __init__(self, experiment_id: str, sink: Sink, clients: Clients | None = None) -> None:
+        self.experiment_id = experiment_id
+        self.clients = clients
+        self.problems: list[str] = []
+        self.repeat: Callable[..., Any] | None = None  # how an `Experiment` block executes a function
+        self._sink = sink
+        self._lock = threading.Lock()
+        self._known: set[str] = set()
+        self.loose = CallCounter()
+
+    def begin_run(
+        self,
+        test: str,
+        run_index: int,
+        *,
+        case_id: str = "",
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        worker: str = "",
+    ) -> RunRecorder:
+        """Record that a run starts and return its recorder."""
+        run = Run(
+            id=new_id("run"),
+            experiment_id=self.experiment_id,
+            test=test,
+            case_id=case_id,
+            params=jsonable(params or {}),
+            run_index=run_index,
+            started_at=utc_now(),
+            worker=worker,
+            tags=dict(tags or {}),
+        )
+        self.put(run)
+        return RunRecorder(self, run)
+
+    def put(self, *records: Record) -> Future[None] | None:
+        """Hand records on. A failure is kept in `problems`, never raised: recording must not decide a test."""
+        try:
+            return self._sink.put(*records)
+        except Exception as error:
+            self.note_problem(error)
+            return None
+
+    def commit(self, *records: Record) -> None:
+        """Hand records on and return when they are safe, or after 60 seconds with a problem noted."""
+        if (waiting := self.put(*records)) is not None:
+            self.settle(waiting)
+
+    def settle(self, waiting: Future[None]) -> None:
+        """Wait until what was handed on is safe."""
+        try:
+            waiting.result(COMMIT_TIMEOUT_S)
+        except Exception as error:
+            self.note_problem(error)
+
+    def note_problem(self, error: BaseException) -> None:
+        """Keep a recording failure for the summary."""
+        with self._lock:
+            self.problems.append(f"{type(error).__name__}: {error}")
+
+    def put_once(self, key: str, record: Record) -> None:
+        """Hand on a record that many runs share, the first time its key is seen in this process."""
+        with self._lock:
+            if key in self._known:
+                return
+            self._known.add(key)
+        self.put(record)
+
+    def see_bot(self, spec: BotSpec) -> None:
+        """Record a bot, once."""
+        self.put_once(spec.id, spec)
+
+    def see_prompt(self, version: PromptVersion) -> None:
+        """Record a prompt version, once."""
+        self.put_once(f"{version.name} {version.hash}", version)
+
+
+class CallCounter:
+    """Numbers the calls of a run and knows which of them failed and may be tried again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._failed: dict[str, list[Call]] = {}
+
+    def next(self) -> int:
+        """Return the number of the next call, from 1."""
+        with self._lock:
+            self._count += 1
+            return self._count
+
+    def failed(self, call: Call) -> None:
+        """Remember a call whose attempt failed; identical requests are interchangeable."""
+        with self._lock:
+            self._failed.setdefault(call.request_key or "", []).append(call)
+
+    def take_failed(self, request_key: str) -> Call | None:
+        """Return a failed call with this request, which the client is now trying again."""
+        with self._lock:
+            waiting = self._failed.get(request_key)
+            return waiting.pop() if waiting else None
+
+
+class RunRecorder:
+    """Collects what happens in one run and hands it on as it happens."""
+
+    def __init__(self, experiment: ExperimentRecorder, run: Run) -> None:
+        self.experiment = experiment
+        self.run = run
+        self.calls = CallCounter()
+        self.ended = False
+        self.metrics: dict[str, Metric] = {}
+        self._started = time.perf_counter()
+        self._lock = threading.Lock()
+        self._used: set[str] = set()
+
+    def scope(self) -> Scope:
+        """Return the scope of this run's body."""
+        return Scope(self.experiment, self)
+
+    def record_metric(
+        self,
+        name: str,
+        value: object,
+        *,
+        better: Better | None = None,
+        bounds: tuple[float, float] | None = None,
+    ) -> None:
+        """Record a scalar under a name; the second value under one name is a MetricError."""
+        if not isinstance(name, str) or not name.strip():
+            raise MetricError(f"a metric's name is text that is not empty, not {name!r}")
+        if better not in (None, "higher", "lower"):
+            raise MetricError(f"metric {name!r}: better={better!r} is not known; allowed: 'higher', 'lower'")
+        kind, number = scalar(name, value)
+        check_bounds(name, number, bounds)
+        detail = {"bounds": [float(bounds[0]), float(bounds[1])]} if bounds else {}
+        metric = Metric(run_id=self.run.id, name=name, kind=kind, value=number, better=better, detail=detail)
+        with self._lock:
+            if (earlier := self.metrics.get(name)) is not None:
+                raise MetricError(
+                    f"metric {name!r} has a value in this run already: {earlier.value:g} (the new one: {number:g}); "
+                    "one name gets one value per run: use another name, or combine the values first"
+                )
+            self.metrics[name] = metric
+        self.experiment.put(metric)
+
+    def use_prompt(self, use_id: str, version: PromptVersion, variables: Mapping[str, Json]) -> None:
+        """Record that a rendered prompt is part of this run, once per rendered message."""
+        self.experiment.see_prompt(version)
+        with self._lock:
+            if use_id in self._used:
+                return
+            self._used.add(use_id)
+        self.experiment.put(
+            PromptUse(id=use_id, run_id=self.run.id, hash=version.hash, name=version.name, variables=variables)
+        )
+
+    def tag(self, **tags: str) -> None:
+        """Add tags to the run."""
+        with self._lock:
+            self.run = replace(self.run, tags={**self.run.tags, **{key: str(tag) for key, tag in tags.items()}})
+
+    def describe(self, **parts: Any) -> None:
+        """Keep the run's input, output or expected value."""
+        with self._lock:
+            self.run = replace(self.run, **{name: jsonable(part) for name, part in parts.items()})
+
+    def end(
+        self,
+        status: RunStatus,
+        *,
+        phase: Phase | None = None,
+        error: str | None = None,
+        duration_s: float | None = None,
+    ) -> None:
+        """Record how the run ended and return when everything of it is safe. A second call does nothing."""
+        with self._lock:
+            if self.ended:
+                return
+            self.ended = True
+        self.judge(status, phase=phase, error=error, duration_s=duration_s)
+
+    def close(self) -> None:
+        """Take no more records; how the run went is recorded already."""
+        with self._lock:
+            self.ended = True
+
+    def judge(
+        self,
+        status: RunStatus,
+        *,
+        phase: Phase | None = None,
+        error: str | None = None,
+        duration_s: float | None = None,
+    ) -> None:
+        """Record how the run went so far, and leave it open for what may be recorded yet."""
+        with self._lock:
+            took = time.perf_counter() - self._started if duration_s is None else duration_s
+            self.run = replace(self.run, status=status, phase=phase, error=error, duration_s=took)
+        self.experiment.commit(self.run)
