@@ -75,7 +75,10 @@ class Listener(ThreadingHTTPServer):
             self.handle_request()
 
     def stop(self, acceptor: threading.Thread) -> None:
-        """End the accepting thread and all connections, and close the socket. Takes milliseconds, or 2 s if a script blocks."""
+        """End the accepting thread and all connections, and close the socket.
+
+        Takes milliseconds; a script that blocks in its own code is left behind after 2 seconds.
+        """
         self.closing.set()
         with contextlib.suppress(OSError):
             socket.create_connection((self.server_name, self.server_port), timeout=_JOIN_S).close()

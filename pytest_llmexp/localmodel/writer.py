@@ -17,7 +17,7 @@ _HARD_LIMIT = 400
 _REPETITION = 0.8
 _PULL = 0.5
 _FAR = 0.02
-_NAMED_IN_MESSAGE = 1.0
+_NAMED_IN_MESSAGE = 1.6
 
 
 class Written(NamedTuple):

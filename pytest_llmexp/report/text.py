@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
@@ -114,15 +115,16 @@ def _is_telling(summary: Summary) -> bool:
 
 
 def _row(label: str, summary: Summary, gate: str) -> dict[str, str]:
-    interval = (
-        "" if summary.low is None or summary.high is None else f" [{_number(summary.low)} {_number(summary.high)}]"
-    )
+    decimals = _decimals(summary.mean, summary.low, summary.high)
+    interval = ""
+    if summary.low is not None and summary.high is not None:
+        interval = f" [{summary.low:.{decimals}f} {summary.high:.{decimals}f}]"
     return {
         "test": label,
         "metric": one_line(summary.metric, 40),
         "n": str(summary.n),
         "missing": str(summary.missing) if summary.missing else "",
-        "mean [95% CI]": _number(summary.mean) + interval,
+        "mean [95% CI]": "-" if summary.mean is None else f"{summary.mean:.{decimals}f}{interval}",
         "sd": _number(summary.sd),
         "min": _number(summary.min),
         "median": _number(summary.median),
@@ -154,13 +156,17 @@ def _demand(verdict: Verdict) -> str:
     return printable(verdict.gate.removeprefix(f"mean({metric}) ").removeprefix(f"{metric} "))
 
 
+def _decimals(*values: float | None) -> int:
+    """Two decimals, none for large numbers, and so many for small ones that two digits of the largest show."""
+    scale = max((abs(value) for value in values if value is not None), default=0.0)
+    if scale >= 10_000:
+        return 0
+    return 2 if scale >= 0.1 or scale == 0 else min(1 - math.floor(math.log10(scale)), 9)
+
+
 def _number(value: float | None) -> str:
-    """Four significant digits; a dash for what is not known."""
-    if value is None:
-        return "-"
-    if value == int(value) and abs(value) < 1e6:
-        return f"{value:.0f}.00" if abs(value) < 100 else f"{value:.0f}"
-    return f"{value:.2f}" if 0.1 <= abs(value) < 100 else f"{value:.4g}"
+    """A number by itself; a dash for what is not known."""
+    return "-" if value is None else f"{value:.{_decimals(value)}f}"
 
 
 def render_runs(view: ExperimentView, *, width: int = 80) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_llmexp.store.doctor import Diagnosis, diagnose, salvage
+    from pytest_llmexp.store.doctor import Diagnosis, diagnose
     from pytest_llmexp.store.opening import open_store
+    from pytest_llmexp.store.salvaging import salvage
     from pytest_llmexp.store.store import CallTotals, Store, UnpricedCall
     from pytest_llmexp.store.writer import Writer
 
@@ -23,7 +24,7 @@ _MODULES = {
     "Writer": "writer",
     "diagnose": "doctor",
     "open_store": "opening",
-    "salvage": "doctor",
+    "salvage": "salvaging",
 }
 
 

@@ -1,22 +1,17 @@
-"""Looks a store's file over, and saves what can still be read of a damaged one. Changes nothing it looks at."""
+"""Looks a store's file over. Changes nothing."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Table
-
-from pytest_llmexp.core.errors import CorruptStoreError, StoreError
+from pytest_llmexp.core.errors import StoreError
 from pytest_llmexp.store import schema, sqlite
-from pytest_llmexp.store.opening import found_version, open_store, store_path
+from pytest_llmexp.store.opening import found_version, store_path
 
 _WAL_RESET_FIXED = {(3, 50): 7, (3, 44): 6}  # minor versions the fix was back-ported to
-_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,77 +69,6 @@ def has_wal_reset_bug(version: str) -> bool:
     major, minor, patch = (int(part) for part in version.split(".")[:3])
     fixed = (major, minor, patch) >= (3, 51, 3) or patch >= _WAL_RESET_FIXED.get((major, minor), 1000)
     return not fixed and (major, minor) >= (3, 7)
-
-
-def salvage(path: str | Path, target: str | Path) -> dict[str, int]:
-    """Copy every readable row of a damaged store into a new one at `target`; return the rows of each table.
-
-    Rows whose parent cannot be read are left out, since nothing could find them.
-    Raises StoreError where `target` exists or nothing of `path` can be read.
-    """
-    source, new = store_path(path), store_path(target)
-    if new.exists():
-        raise StoreError(f"{new} exists: name a file that does not")
-    damaged = _readable(source)
-    try:
-        open_store(new, create=True).close()
-        copy = sqlite.connect(new, "full")
-        try:
-            return {table.name: _copy(table, damaged, copy) for table in schema.metadata.sorted_tables}
-        finally:
-            copy.close()
-    finally:
-        damaged.close()
-
-
-def _readable(path: Path) -> sqlite3.Connection:
-    """Open a damaged file for reading; with a WAL that cannot be used, without it."""
-    if not path.is_file():
-        raise StoreError(f"there is no file at {path}")
-    cause = ""
-    for immutable in (False, True):
-        connection = sqlite.connect_reading(path, immutable=immutable)
-        try:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.Error as error:
-            connection.close()
-            cause = str(error)
-        else:
-            return connection
-    raise CorruptStoreError(f"nothing of {path} can be read ({cause})")
-
-
-def _copy(table: Table, damaged: sqlite3.Connection, copy: sqlite3.Connection) -> int:
-    names = [column.name for column in table.columns]
-    columns = ", ".join(f'"{name}"' for name in names)
-    insert = f'INSERT OR IGNORE INTO "{table.name}" ({columns}) VALUES ({", ".join("?" * len(names))})'
-    copied = 0
-    copy.execute("BEGIN IMMEDIATE")
-    for row in _rows(table, columns, damaged):
-        try:
-            copied += copy.execute(insert, row).rowcount
-        except sqlite3.IntegrityError:  # its parent is lost, or its values are damaged
-            continue
-    copy.execute("COMMIT")
-    return copied
-
-
-def _rows(table: Table, columns: str, damaged: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
-    """Read forwards until the damage, then backwards until it; rows seen twice are ignored by their keys."""
-    key = ", ".join(f'"{column.name}"' for column in table.primary_key.columns) or "rowid"
-    order = "rowid" if table.dialect_options["sqlite"]["with_rowid"] else key
-    for direction in ("ASC", "DESC"):
-        ordering = ", ".join(f"{part} {direction}" for part in order.split(", "))
-        cursor = damaged.cursor()
-        try:
-            cursor.execute(f'SELECT {columns} FROM "{table.name}" ORDER BY {ordering}')
-            while rows := cursor.fetchmany(_CHUNK):
-                yield from rows
-        except (sqlite3.Error, UnicodeDecodeError):
-            continue
-        finally:
-            cursor.close()
-        return
 
 
 def _checked(path: Path) -> tuple[str | None, tuple[str, ...]]:

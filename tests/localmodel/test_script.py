@@ -115,7 +115,7 @@ def test_a_hanging_answer_is_a_timeout(scripted: ScriptedClient) -> None:
     server, client = scripted([faults.hang()], timeout=0.1)
     with pytest.raises(openai.APITimeoutError):
         content(client)
-    assert len(server.requests) == 1
+    assert len(server.wait_for_requests(1)) == 1
 
 
 def test_a_slow_answer_arrives(scripted: ScriptedClient) -> None:
@@ -200,7 +200,7 @@ def test_no_more_threads_than_before_after_closing_with_open_connections() -> No
     waiting.join()
     client.close()
     assert len(failures) == 1
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
     assert len(server.requests) == 1
 
 

@@ -148,6 +148,7 @@ def test_the_mean_of_a_constant_is_the_constant() -> None:
 def test_extreme_values_neither_overflow_nor_vanish() -> None:
     assert mean([1.7e308, 1.7e308]) == 1.7e308
     assert sd([1e200, -1e200]) == pytest.approx(math.sqrt(2) * 1e200)
+    assert sd([1e154, -1e154] * 8) == pytest.approx(math.sqrt(16 / 15) * 1e154)
     assert sd([1e-300, -1e-300]) == pytest.approx(math.sqrt(2) * 1e-300)
     assert t_interval([1.7e308, -1.7e308]).method == "none: beyond the range of a float"
 

@@ -21,14 +21,14 @@ def sd(values: Sequence[float]) -> float:
     """Return the sample standard deviation (divisor n - 1) of at least two values; inf beyond a float's range."""
     middle = mean(values)
     deviations = [value - middle for value in values]
-    squares = math.fsum([d * d for d in deviations])
-    if 1e-280 < squares < math.inf:
-        return math.sqrt(squares / (len(values) - 1))
     largest = max(map(abs, deviations))
     if largest == 0.0 or math.isinf(largest):
         return largest
-    # scaled, where the squares leave the range in which floats are precise
-    return largest * math.sqrt(math.fsum([(d / largest) ** 2 for d in deviations]) / (len(values) - 1))
+    # squares of very large or very small deviations would leave the range in which floats are precise
+    scale = 1.0 if 1e-140 < largest < 1e140 else largest
+    if scale != 1.0:
+        deviations = [d / scale for d in deviations]
+    return scale * math.sqrt(math.fsum([d * d for d in deviations]) / (len(values) - 1))
 
 
 def quantile(values: Sequence[float], q: float) -> float:

@@ -10,6 +10,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+_TOTALS = ["run_id", "role", "latency_s", "input_tokens", "output_tokens", "cost_usd"]
+
 
 def upgrade() -> None:
     """Make the tables, parents before children."""
@@ -33,6 +35,13 @@ def _real(name: str, *, nullable: bool = False) -> sa.Column[float]:
 
 def _parent(table: str) -> sa.ForeignKey:
     return sa.ForeignKey(f"{table}.id", ondelete="CASCADE")
+
+
+def _one_per_case_and_test(table: str, last: str) -> None:
+    case, test = sa.text("case_id IS NOT NULL"), sa.text("case_id IS NULL")
+    key = ["experiment_id", "test"]
+    op.create_index(f"uq_{table}_case", table, [*key, "case_id", last], unique=True, sqlite_where=case)
+    op.create_index(f"uq_{table}_test", table, [*key, last], unique=True, sqlite_where=test)
 
 
 def _experiments() -> None:
