@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
 
+from pytest_llmexp.core.gates import parse_gate
 from pytest_llmexp.core.models import Run, Summary, Verdict
 from pytest_llmexp.core.printable import one_line, printable
-from pytest_llmexp.report.view import IMPLICIT, ExperimentView, TestView, prompt_labels
+from pytest_llmexp.core.summary import IMPLICIT_METRICS
+from pytest_llmexp.report.view import ExperimentView, TestView, prompt_labels
 
 _MARKS = {"passed": "ok", "failed": "FAIL", "undecided": "?"}
 _MAX_CASES = 12
@@ -92,7 +94,7 @@ def _case_rows(test: TestView, verbosity: int) -> Iterator[dict[str, str]]:
             return
         label = "- " + one_line(f"[{case_id}]", 40)
         for summary in summaries:
-            if verbosity >= 1 or summary.metric not in IMPLICIT or _is_telling(summary):
+            if verbosity >= 1 or summary.metric not in IMPLICIT_METRICS or _is_telling(summary):
                 yield _row(label, summary, "")
                 label = ""
 
@@ -145,8 +147,6 @@ def _gates_by_metric(verdicts: Sequence[Verdict], demo: bool) -> dict[str, str]:
 
 def gate_metric(gate: str) -> str:
     """Return the metric that a gate is about, for placing it in the table."""
-    from pytest_llmexp.core.gates import parse_gate
-
     return parse_gate(gate).metric
 
 
@@ -201,6 +201,8 @@ def notes(view: ExperimentView) -> Iterator[Note]:
             text = f"{word} {_short(verdict.test)}: {verdict.gate}, {verdict.detail}"
             yield Note(printable(text), bad=verdict.verdict == "failed")
     yield Note(_totals(view))
+    if any(summary.method.startswith(("Wilson", "t")) for test in view.tests for summary in test.overall):
+        yield Note("95% CI: Wilson for booleans, Student's t for the rest, over cases where a test has several")
     if view.prompts:
         yield Note("prompts: " + printable(", ".join(prompt_labels(view.prompts))))
     if view.experiment.status == "interrupted":

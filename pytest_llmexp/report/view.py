@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 from pytest_llmexp.core.ids import short_hash
 from pytest_llmexp.core.models import Experiment, Metric, PromptVersion, Run, Summary, Verdict
-from pytest_llmexp.core.summary import distinct_runs
+from pytest_llmexp.core.summary import IMPLICIT_METRICS, distinct_runs
 from pytest_llmexp.store import CallTotals, Store
-
-IMPLICIT = ("pass_rate", "latency_s", "input_tokens", "output_tokens", "cost_usd")
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def _test_view(test: str, summaries: Sequence[Summary], verdicts: Sequence[Verdi
 def _in_order(summaries: object) -> list[Summary]:
     """Recorded metrics first, in the store's order, then the implicit ones in theirs."""
     listed: list[Summary] = list(summaries)  # type: ignore[call-overload]
-    return sorted(listed, key=lambda summary: IMPLICIT.index(summary.metric) + 1 if summary.metric in IMPLICIT else 0)
+    return sorted(listed, key=lambda summary: IMPLICIT_METRICS.index(summary.metric) + 1 if summary.metric in IMPLICIT_METRICS else 0)
 
 
 def prompt_labels(prompts: Sequence[PromptVersion]) -> list[str]:

@@ -35,6 +35,7 @@ from pytest_llmexp.core.models import (
     RunStatus,
 )
 from pytest_llmexp.core.scalars import check_bounds, scalar
+from pytest_llmexp.core.summary import IMPLICIT_METRICS
 
 if TYPE_CHECKING:
     from pytest_llmexp.tracking.clients import Clients
@@ -227,6 +228,10 @@ class RunRecorder:
         """Record a scalar under a name; the second value under one name is a MetricError."""
         if not isinstance(name, str) or not name.strip():
             raise MetricError(f"a metric's name is text that is not empty, not {name!r}")
+        if name in IMPLICIT_METRICS:
+            raise MetricError(
+                f"metric {name!r} is recorded by itself; use another name (also taken: {', '.join(IMPLICIT_METRICS)})"
+            )
         if better not in (None, "higher", "lower"):
             raise MetricError(f"metric {name!r}: better={better!r} is not known; allowed: 'higher', 'lower'")
         kind, number = scalar(name, value)
