@@ -6,9 +6,9 @@ import os
 from contextlib import ExitStack
 
 from pytest_llmexp.core.errors import RecordingError
+from pytest_llmexp.core.models import Synchronous
 from pytest_llmexp.core.redact import Redactor
 from pytest_llmexp.localmodel import LocalModelServer
-from pytest_llmexp.core.models import Synchronous
 from pytest_llmexp.store import Writer, open_store
 from pytest_llmexp.tracking.capture import capturing
 from pytest_llmexp.tracking.clients import Clients

@@ -7,7 +7,9 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import openai  # noqa: F401  pytester forgets modules that a run imports; these take long, or load only once
 import pytest
+import scipy.special  # noqa: F401
 
 from pytest_llmexp.store import Store, open_store
 

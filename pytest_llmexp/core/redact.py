@@ -25,7 +25,7 @@ def _not_inside_word(literal: str) -> str:
 
 def _digit_within(characters: str) -> str:
     """Look ahead for a digit: what tells a key from hyphenated words."""
-    return rf"(?=[{characters}]{{0,255}}[0-9])"
+    return rf"(?=[{characters}]{{0,95}}[0-9])"
 
 
 _WORD = "A-Za-z0-9_-"
@@ -45,7 +45,7 @@ _PATTERNS: Final = [
         ("ASIA", r"[A-Z0-9]{16}(?![A-Za-z0-9])"),
         ("AIza", rf"[{_WORD}]{{35,}}"),
         ("xox", rf"[abeoprs]-{_digit_within(_WORD)}[{_WORD}]{{10,}}"),
-        ("hf_", r"(?=[A-Za-z]{0,255}[0-9])[A-Za-z0-9]{20,}"),
+        ("hf_", r"(?=[A-Za-z]{0,95}[0-9])[A-Za-z0-9]{20,}"),
         (
             "eyJ",
             rf"[{_WORD}]{{8,512}}\.eyJ[{_WORD}]{{4,8192}}\.[{_WORD}]{{8,}}",

@@ -16,7 +16,7 @@ from pytest_llmexp.report.view import ExperimentView, TestView, prompt_labels
 _MARKS = {"passed": "ok", "failed": "FAIL", "undecided": "?"}
 _MAX_CASES = 12
 # columns in the order they are dropped when the table is too wide
-_DROPPED_FIRST = ("method", "sd", "median", "min", "max")
+_DROPPED_FIRST = (("method",), ("sd",), ("median",), ("min", "max"))
 
 
 def render_text(view: ExperimentView, *, width: int = 80, verbosity: int = 0) -> str:
@@ -53,8 +53,8 @@ def render_table(view: ExperimentView, *, width: int = 80, verbosity: int = 0) -
     for column in ("missing", "gate"):
         if not any(row[column] for row in rows):
             columns.remove(column)
-    for dropped in (None, *_DROPPED_FIRST):
-        columns = [column for column in columns if column != dropped]
+    for dropped in ((), *_DROPPED_FIRST):
+        columns = [column for column in columns if column not in dropped]
         table = tabulate(
             [[row[column] for column in columns] for row in rows],
             headers=columns,
@@ -107,7 +107,7 @@ def _is_shown(summary: Summary, gates: dict[str, str], verbosity: int) -> bool:
         verbosity >= 1
         or summary.metric in gates
         or summary.metric in ("pass_rate", "latency_s")
-        or (summary.metric not in IMPLICIT)
+        or (summary.metric not in IMPLICIT_METRICS)
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_llmexp.core.ids import short_hash
 from pytest_llmexp.core.models import Experiment, Metric, PromptVersion, Run, Summary, Verdict
@@ -51,7 +52,7 @@ class ExperimentView:
     @property
     def is_demo(self) -> bool:
         """Whether the answers came from the built-in stand-in, so that verdicts say nothing of a model."""
-        return "not an LLM" in self.experiment.model_source
+        return "not an LLM" in self.experiment.model_source and self.calls.calls > 0
 
     @property
     def problems(self) -> list[str]:
@@ -63,12 +64,12 @@ def load_view(store: Store, experiment: Experiment) -> ExperimentView:
     """Read an experiment's view."""
     runs = distinct_runs(store.runs(experiment.id))
     summaries = store.summaries(experiment.id)
-    verdicts = store.verdicts(experiment.id)
+    plan = experiment.metadata.get("plan") or {}
+    verdicts = _as_declared(store.verdicts(experiment.id), plan)
     tests = list(dict.fromkeys([*(run.test for run in runs), *(summary.test for summary in summaries)]))
     metrics: dict[str, list[Metric]] = {}
     for metric in store.metrics(experiment.id):
         metrics.setdefault(metric.run_id, []).append(metric)
-    plan = experiment.metadata.get("plan") or {}
     return ExperimentView(
         experiment=experiment,
         tests=[_test_view(test, summaries, verdicts) for test in tests],
@@ -78,6 +79,16 @@ def load_view(store: Store, experiment: Experiment) -> ExperimentView:
         calls=store.call_totals(experiment.id),
         prompts=store.prompt_versions(experiment.id),
     )
+
+
+def _as_declared(verdicts: Sequence[Verdict], plan: Mapping[str, Any]) -> list[Verdict]:
+    """Put the verdicts of each test in the order its gates were written in."""
+
+    def place(verdict: Verdict) -> int:
+        gates = plan.get(verdict.test, {}).get("gates", [])
+        return gates.index(verdict.gate) if verdict.gate in gates else len(gates)
+
+    return sorted(verdicts, key=place)
 
 
 def _test_view(test: str, summaries: Sequence[Summary], verdicts: Sequence[Verdict]) -> TestView:
@@ -91,10 +102,13 @@ def _test_view(test: str, summaries: Sequence[Summary], verdicts: Sequence[Verdi
     return TestView(test, overall, cases, [verdict for verdict in verdicts if verdict.test == test])
 
 
-def _in_order(summaries: object) -> list[Summary]:
+def _in_order(summaries: Iterable[Summary]) -> list[Summary]:
     """Recorded metrics first, in the store's order, then the implicit ones in theirs."""
-    listed: list[Summary] = list(summaries)  # type: ignore[call-overload]
-    return sorted(listed, key=lambda summary: IMPLICIT_METRICS.index(summary.metric) + 1 if summary.metric in IMPLICIT_METRICS else 0)
+
+    def place(summary: Summary) -> int:
+        return IMPLICIT_METRICS.index(summary.metric) + 1 if summary.metric in IMPLICIT_METRICS else 0
+
+    return sorted(summaries, key=place)
 
 
 def prompt_labels(prompts: Sequence[PromptVersion]) -> list[str]:

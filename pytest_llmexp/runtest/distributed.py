@@ -1,7 +1,6 @@
 """pytest-xdist: the controller begins and finishes, workers record. Never imports xdist. Light to import.
 
-Both sides use documented hooks, and two things that are less documented: `workerinput`/`workeroutput` (named
-in xdist's how-to), and the scheduler's restart limit, which is guarded.
+Both sides use documented hooks, and `workerinput`/`workeroutput`, which xdist's how-to names.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_llmexp.runtest.options import Settings
+from pytest_llmexp.runtest.private_api import forbid_worker_restarts
 
 KEY = "llmexp"
 _RUN_ID = re.compile(r"[\[-]run\d+[\]-]")
@@ -56,12 +56,10 @@ def may_hold_experiments(node_ids: Sequence[str]) -> bool:
 def forbid_lossy_restarts(config: pytest.Config) -> str | None:
     """Keep schedulers that lose or repeat tests after a crash (xdist#784, #435) from replacing workers."""
     mode = config.getoption("dist", "no")
-    scheduler = config.pluginmanager.get_plugin("dsession")
     if mode not in _RESTARTS_LOSE_TESTS or config.getoption("maxworkerrestart", None) is not None:
         return None
-    if scheduler is None or not hasattr(scheduler, "_max_worker_restart"):
+    if not forbid_worker_restarts(config):
         return None
-    scheduler._max_worker_restart = 0
     return f"--dist {mode} loses or repeats runs when a crashed worker is replaced, so it is not replaced"
 
 

@@ -15,6 +15,7 @@ import pytest
 from pytest_llmexp.core.errors import RunTimeoutError
 from pytest_llmexp.runtest.collection import RunPlan, plan_key
 from pytest_llmexp.runtest.outcomes import NOTE, RunOutcome, make_safe, next_outcome, tolerate
+from pytest_llmexp.runtest.private_api import body_arguments
 from pytest_llmexp.runtest.session import ExperimentSession
 from pytest_llmexp.tracking.recorder import RunRecorder, entered
 
@@ -89,7 +90,7 @@ def call_body(item: pytest.Function, session: ExperimentSession) -> bool | None:
     plan = item.stash.get(plan_key, None)
     if plan is None:
         return None
-    arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames}
+    arguments = body_arguments(item)
     timeout = None if item.config.getoption("usepdb", False) else plan.mark.timeout
     if inspect.iscoroutinefunction(item.obj):
         if "anyio_backend" in item.fixturenames:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from pytest_llmexp.core.models import Verdict
 
-GATE = "llmexp_gate"  # the attribute that marks a report as a gate's
+QUIET = "llmexp_quiet"  # the attribute of a report that is counted but has no letter among the dots
 
 
 class GateFailed(AssertionError):
     """A gate's demand is not met."""
+
+    __module__ = "builtins"  # pytest shows the module of an exception; a reader of the summary needs the numbers
 
 
 def gate_node_id(verdict: Verdict) -> str:
@@ -50,7 +52,7 @@ def trouble_reports(message: str) -> Iterator[pytest.TestReport]:
 
 
 def _report(verdict: Verdict, when: Any, outcome: Any, longrepr: Any) -> pytest.TestReport:
-    report = pytest.TestReport(
+    return pytest.TestReport(
         nodeid=gate_node_id(verdict),
         location=_location(verdict),
         keywords={"gate": 1},
@@ -59,8 +61,14 @@ def _report(verdict: Verdict, when: Any, outcome: Any, longrepr: Any) -> pytest.
         when=when,
         duration=0.0,
     )
-    setattr(report, GATE, True)
-    return report
+
+
+def log_quietly(config: pytest.Config, reports: Iterable[pytest.TestReport]) -> None:
+    """Hand reports to every plugin that takes them; the terminal counts them without a letter."""
+    for report in reports:
+        setattr(report, QUIET, True)
+        config.hook.pytest_runtest_logreport(report=report)
+        setattr(report, QUIET, False)  # the short test summary asks for the word again, and gets it
 
 
 def _location(verdict: Verdict) -> tuple[str, int, str]:
@@ -71,6 +79,6 @@ def _location(verdict: Verdict) -> tuple[str, int, str]:
 def _failure(verdict: Verdict) -> Any:
     """Return a representation with a one-line message that the short summary shows too."""
     try:
-        raise GateFailed(f"{verdict.gate}: {verdict.detail}")
+        raise GateFailed(verdict.detail)
     except GateFailed as error:
         return pytest.ExceptionInfo.from_exception(error).getrepr(style="value")

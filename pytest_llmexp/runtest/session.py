@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from pytest_llmexp.core.errors import ConfigurationError, StoreError
 from pytest_llmexp.core.gates import parse_gate
 from pytest_llmexp.core.models import Experiment
+from pytest_llmexp.core.stats import load_special_functions
 from pytest_llmexp.lifecycle import Outcome, absent_runs, begin, default_name, finish
 from pytest_llmexp.recording import Recording
 from pytest_llmexp.runtest.collection import RunPlan, plan_key
@@ -60,6 +62,7 @@ class ExperimentSession:
     def begin(self) -> None:
         """Open the store and record the experiment's start; pytest.UsageError if the store cannot be used."""
         source = self.source()
+        threading.Thread(target=load_special_functions, daemon=True).start()  # needed at the end, if at all
         try:
             self._store = open_store(self.settings.db, create=True, synchronous=self.settings.synchronous)
         except StoreError as error:
@@ -140,6 +143,13 @@ class ExperimentSession:
         """Stop recording in a worker; return what could not be recorded."""
         self.close_recording()
         return self.problems
+
+    def node_ids(self, tests: Collection[str]) -> list[str]:
+        """Return the node ids of the runs of some tests, from what was recorded."""
+        runs = self._store.runs(self.experiment_id) if self._store and tests else []
+        return [
+            f"{run.test}[{run.case_id and run.case_id + '-'}run{run.run_index}]" for run in runs if run.test in tests
+        ]
 
     def note_exit(self, exit_status: int) -> None:
         """Store the session's exit status."""

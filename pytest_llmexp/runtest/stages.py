@@ -10,7 +10,8 @@ import pytest
 from pytest_llmexp.core.errors import LlmexpError
 from pytest_llmexp.runtest.collection import plan_items
 from pytest_llmexp.runtest.distributed import forbid_lossy_restarts, is_controller
-from pytest_llmexp.runtest.gate_reports import gate_reports, trouble_reports
+from pytest_llmexp.runtest.gate_reports import gate_node_id, gate_reports, log_quietly, trouble_reports
+from pytest_llmexp.runtest.private_api import remember_as_failed
 from pytest_llmexp.runtest.session import make_plan
 from pytest_llmexp.runtest.state import PluginState
 from pytest_llmexp.runtest.terminal import header
@@ -75,13 +76,16 @@ def _finish(session: pytest.Session, state: PluginState, *, interrupted: bool, j
     if experiment is None or experiment.experiment is None:
         return
     experiment.problems.extend(state.worker_problems)
-    hook = session.config.hook
     try:
         outcome = experiment.finish(interrupted=interrupted, judged=judged)
     except (LlmexpError, OSError) as error:
         experiment.notices.append(f"the experiment could not be finished: {error}")
-        for report in trouble_reports(str(error)):
-            hook.pytest_runtest_logreport(report=report)
+        log_quietly(session.config, trouble_reports(str(error)))
         return
-    for report in gate_reports(outcome.verdicts):
-        hook.pytest_runtest_logreport(report=report)
+    log_quietly(session.config, gate_reports(outcome.verdicts))
+    failed = [verdict for verdict in outcome.verdicts if verdict.verdict == "failed"]
+    remember_as_failed(
+        session.config,
+        experiment.node_ids({verdict.test for verdict in failed}),
+        instead_of=map(gate_node_id, failed),
+    )

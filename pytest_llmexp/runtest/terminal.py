@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_llmexp.lifecycle import DEFAULT_FILE
 from pytest_llmexp.report.text import notes, render_runs, render_table
 from pytest_llmexp.report.view import load_view
-from pytest_llmexp.runtest.gate_reports import GATE
+from pytest_llmexp.runtest.gate_reports import QUIET
 from pytest_llmexp.runtest.outcomes import NOTE
+from pytest_llmexp.runtest.private_api import terminal_width
 from pytest_llmexp.runtest.session import ExperimentSession
 
 
@@ -30,7 +33,7 @@ def write_summary(reporter: Any, session: ExperimentSession, config: pytest.Conf
     reporter.ensure_newline()
     if verbosity > -2:
         reporter.section(f"llmexp: experiment {session.experiment.name}", sep="=")
-        width = reporter._tw.fullwidth
+        width = terminal_width(reporter)
         if table := render_table(view, width=width, verbosity=verbosity):
             reporter.write_line(table)
         if verbosity >= 2:
@@ -45,7 +48,7 @@ def write_summary(reporter: Any, session: ExperimentSession, config: pytest.Conf
 
 
 def _db(session: ExperimentSession) -> str:
-    here = os.path.abspath("message_log.db")
+    here = str(Path.cwd() / DEFAULT_FILE)
     return "" if session.settings.db == here else f" --db {session.settings.db}"
 
 
@@ -54,7 +57,7 @@ def status_line(report: pytest.TestReport, verbosity: int) -> tuple[str, str, An
 
     A gate's report is counted, but has no letter: the table shows it. A run's line shows its metrics with -v.
     """
-    if getattr(report, GATE, False):
+    if getattr(report, QUIET, False):
         return (report.outcome if report.when == "call" else "", "", "")
     note = getattr(report, NOTE, None)
     if note is None or report.when != "call" or hasattr(report, "wasxfail"):

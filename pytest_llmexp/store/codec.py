@@ -17,7 +17,6 @@ from pytest_llmexp.core.models import Json
 
 Redact = Callable[[str], str]
 
-_UNSAFE = re.compile("[\x00\x1a\ud800-\udfff]")
 _ESCAPED = re.compile("\x1a([0-9a-f]{4})")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -29,7 +28,8 @@ def encode_text(text: str) -> str:
             return text
     elif "\x1a" not in text and "\x00" not in text and _encodable(text):
         return text
-    return _UNSAFE.sub(lambda match: f"\x1a{ord(match.group()):04x}", text)
+    text = text.replace("\x1a", "\x1a001a").replace("\x00", "\x1a0000")
+    return _SURROGATE.sub(lambda match: f"\x1a{ord(match.group()):04x}", text)
 
 
 def decode_text(text: str) -> str:

@@ -1,8 +1,7 @@
 """Threads that a run starts belong to that run.
 
 Python carries context variables into tasks and `asyncio.to_thread`, but not into `threading.Thread` (before
-3.14) nor `ThreadPoolExecutor.submit`. While experiments run, both take the context of the place that called
-them, if that place is in a scope; otherwise nothing changes.
+3.14) nor `ThreadPoolExecutor.submit`. While experiments run, both take the context of the place that called them.
 """
 
 from __future__ import annotations
@@ -14,31 +13,35 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
 
+from pytest_llmexp.tracking.patching import SharedPatch
 from pytest_llmexp.tracking.recorder import current_scope
+
+_patch = SharedPatch()  # of the process, as what it patches
 
 
 @contextmanager
 def context_follows_threads() -> Iterator[None]:
     """Patch `Thread.start` and `ThreadPoolExecutor.submit` for the body of the with statement."""
-    start, submit = threading.Thread.start, ThreadPoolExecutor.submit
-
-    def start_in_context(self: threading.Thread) -> None:
-        if current_scope():
-            body, context = self.run, copy_context()
-            self.run = lambda: context.run(body)  # type: ignore[method-assign]
-        start(self)
-
-    def submit_in_context(
-        self: ThreadPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> Future[Any]:
-        if current_scope():
-            return submit(self, copy_context().run, function, *args, **kwargs)
-        return submit(self, function, *args, **kwargs)
-
-    threading.Thread.start = start_in_context  # type: ignore[method-assign]
-    ThreadPoolExecutor.submit = submit_in_context  # type: ignore[method-assign,assignment]
-    try:
+    with _patch.held():
+        _patch.replace(threading.Thread, "start", _start_in_context)
+        _patch.replace(ThreadPoolExecutor, "submit", _submit_in_context)
         yield
-    finally:
-        threading.Thread.start = start  # type: ignore[method-assign]
-        ThreadPoolExecutor.submit = submit  # type: ignore[method-assign]
+
+
+def _start_in_context(start: Callable[[threading.Thread], None], thread: threading.Thread) -> None:
+    if current_scope():
+        body, context = thread.run, copy_context()
+        thread.run = lambda: context.run(body)  # type: ignore[method-assign]
+    start(thread)
+
+
+def _submit_in_context(
+    submit: Callable[..., Future[Any]],
+    pool: ThreadPoolExecutor,
+    function: Callable[..., Any],
+    /,
+    *args: Any,
+    **kwargs: Any,
+) -> Future[Any]:
+    # outside of a run too: the pool's threads may have been started by a run, whose context is not this caller's
+    return submit(pool, copy_context().run, function, *args, **kwargs)

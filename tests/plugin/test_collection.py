@@ -115,15 +115,23 @@ def test_case_ids_that_look_like_runs_are_kept_apart(suite: Suite) -> None:
         ("(timeout='1')", "timeout='1'"),
     ],
 )
-@pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.xdist)])
-def test_a_wrong_mark_is_a_usage_error_that_names_the_test(suite: Suite, mark: str, says: str, workers: str) -> None:
+def test_a_wrong_mark_is_a_usage_error_that_names_the_test(suite: Suite, mark: str, says: str) -> None:
+    assert_usage_error(suite, mark, says)
+
+
+@pytest.mark.xdist
+def test_a_wrong_mark_is_the_same_usage_error_with_workers(suite: Suite) -> None:
+    assert_usage_error(suite, "(n=0, gates=['mean(x) >= '])", "n=0", "-n", "2")
+
+
+def assert_usage_error(suite: Suite, mark: str, says: str, *arguments: str) -> None:
     suite.write(f"""
         import pathlib, pytest
         @pytest.mark.experiment{mark}
         def test_wrong(): pathlib.Path("executed").touch()
         def test_other(): pathlib.Path("executed").touch()
     """)
-    result = suite.run(*(["-n", workers] if workers != "0" else []))
+    result = suite.run(*arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     output = result.stdout.str() + result.stderr.str()
     assert "test_suite.py::test_wrong" in output

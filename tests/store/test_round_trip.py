@@ -1,8 +1,8 @@
 """What a model or a user put into a record comes back exactly as it was."""
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pytest_llmexp.core.models import Record
 from pytest_llmexp.store import Store, open_store
 from pytest_llmexp.store.codec import decode_text, encode_json, encode_text
-from tests.store.examples import call, experiment, families, json_values, run, texts
+from tests.store.examples import call, experiment, run
+from tests.store.strategies import families, json_values, texts
 
 
 def _all_of(store: Store, experiment_id: str) -> list[Record]:
@@ -64,13 +65,13 @@ def test_numbers_json_does_not_have_become_their_names(numbers: list[float]) -> 
 
 
 @pytest.fixture
-def begun(store: Store) -> Iterator[Store]:
+def begun(store: Store) -> Store:
     store.write([experiment(), run()])
-    yield store
+    return store
 
 
 def test_an_answer_of_50_megabytes_comes_back(begun: Store) -> None:
-    answer = "naïve\x00 \ud800 " * (50 * 2**20 // 10)
+    answer = "\x00\ud800\x1b" + "naïve \u202e answer " * (50 * 2**20 // 18) + "\udfff\x1a"
     begun.write([call(response={"content": answer}, error=answer)])
     (stored,) = begun.calls("exp_1")
     assert stored.response == {"content": answer}
@@ -84,7 +85,5 @@ def test_a_conversation_of_100000_messages_comes_back(begun: Store) -> None:
 
 
 def test_a_mapping_of_any_kind_is_stored_as_an_object(begun: Store) -> None:
-    from types import MappingProxyType
-
     begun.write([run(params=MappingProxyType({"a": (1, 2)}))])
     assert begun.run("run_1").params == {"a": [1, 2]}

@@ -4,6 +4,23 @@ Imports the standard library; `scipy.special` only inside the functions that nee
 """
 
 from pytest_llmexp.core.stats.describe import mean, quantile, sd
-from pytest_llmexp.core.stats.intervals import Interval, cluster_interval, mean_interval, t_interval, wilson
+from pytest_llmexp.core.stats.intervals import (
+    Interval,
+    cluster_interval,
+    load_special_functions,
+    mean_interval,
+    t_interval,
+    wilson,
+)
 
-__all__ = ["Interval", "cluster_interval", "mean", "mean_interval", "quantile", "sd", "t_interval", "wilson"]
+__all__ = [
+    "Interval",
+    "cluster_interval",
+    "load_special_functions",
+    "mean",
+    "mean_interval",
+    "quantile",
+    "sd",
+    "t_interval",
+    "wilson",
+]

@@ -100,6 +100,11 @@ def _t_interval(values: Sequence[float], method: str) -> Interval:
     return Interval(low, high, method)
 
 
+def load_special_functions() -> None:
+    """Import what t intervals need, so that a thread can do it while nobody waits for it."""
+    import scipy.special  # noqa: F401  start-up cost: half a second
+
+
 def _t_quantile(df: int) -> float:
     # inside the function for its start-up cost: importing scipy.special takes half a second
     from scipy.special import stdtrit
