@@ -21,8 +21,8 @@ from pytest_llmexp.store import schema, sqlite
 from pytest_llmexp.store.lock import FileLock
 from pytest_llmexp.store.store import Store
 
+_SMALLEST = 512  # bytes, the smallest page (sqlite.org/fileformat.html, 1.3.2)
 _LLAMABOT = {"message_log", "prompts", "runs", "spans", "alembic_version"}
-_MAGIC = b"SQLite format 3\x00"
 
 
 def open_store(
@@ -70,14 +70,14 @@ def store_path(url: str | Path) -> Path:
 def found_version(path: Path) -> str | None:
     """Return the schema version of an existing file; None for an empty one or LlamaBot's.
 
-    Raises CorruptStoreError, ForeignStoreError or NewerStoreError.
+    Raises CorruptStoreError, ForeignStoreError or NewerStoreError. Never opens the file but through SQLite: closing
+    it would end the locks that other connections of this process hold (sqlite.org/howtocorrupt.html, 2.2).
     """
-    with path.open("rb") as file:
-        start = file.read(len(_MAGIC))
-    if not start:
+    size = path.stat().st_size
+    if size == 0:
         return None
-    if start != _MAGIC:
-        raise sqlite.corrupt(path, "it does not begin as an SQLite file does")
+    if size < _SMALLEST:  # SQLite takes a file of a few bytes for an empty database
+        raise sqlite.corrupt(path, f"{size} bytes are no SQLite file")
     connection = sqlite.connect_reading(path)
     try:
         return _version(path, connection)

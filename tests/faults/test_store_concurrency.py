@@ -61,3 +61,22 @@ def test_8_processes_write_without_error_or_loss_and_never_at_the_same_time(tmp_
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
+
+
+def test_opening_a_file_twice_leaves_the_locks_of_the_first_opening_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "message_log.db"
+    first = open_store(path, create=True)
+    first.write([experiment(), run()])
+    reader = open_store(path, read_only=True)
+    open_store(path, create=True).close()  # a file closed in passing would end the locks of this process
+    for n in range(3):
+        with Process("write_some", path, n, 20) as process:
+            assert process.hear() == "ready"
+            process.go()
+            process.rest()
+        assert len(reader.calls("exp_1")) == len(first.calls("exp_1")) == 20 * (n + 1)
+        late = open_store(path, read_only=True)
+        assert len(late.calls("exp_1")) == 20 * (n + 1)
+        late.close()
+    first.close()
+    reader.close()
