@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_llmexp.experiment import Experiment
+    from pytest_llmexp.runtest.fixtures import BotFactory, ExperimentRun, RecordMetric
     from pytest_llmexp.store import open_store
     from pytest_llmexp.tracking.bots import (
         AsyncSimpleBot,
@@ -21,7 +22,10 @@ __all__ = [
     "AsyncSimpleBot",
     "AsyncStructuredBot",
     "AsyncToolBot",
+    "BotFactory",
     "Experiment",
+    "ExperimentRun",
+    "RecordMetric",
     "SimpleBot",
     "StructuredBot",
     "ToolBot",
@@ -32,6 +36,7 @@ __all__ = [
 ]
 _MODULES = {
     **dict.fromkeys((name for name in __all__ if name.endswith("Bot")), "tracking.bots"),
+    **dict.fromkeys(("BotFactory", "ExperimentRun", "RecordMetric"), "runtest.fixtures"),
     "Experiment": "experiment",
     "experiment": "tracking.repeats",
     "metric": "tracking.metrics",

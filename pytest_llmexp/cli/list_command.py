@@ -19,7 +19,9 @@ from pytest_llmexp.report.plain import experiment_row
 def command(db: str, limit: int, as_json: bool) -> None:
     """List the experiments of a store, newest first.
 
-    Examples: llmexp list · llmexp list -n 5 --json
+    Examples: llmexp list
+
+    llmexp list -n 5 --json
     """
     with open_for_reading(db) as store:
         rows = [experiment_row(store, experiment) for experiment in store.experiments(limit=limit)]

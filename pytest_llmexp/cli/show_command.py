@@ -23,7 +23,11 @@ def command(ref: str, db: str, verbose: int, as_json: bool) -> None:
 
     REF is a name (its latest finished experiment), name~1 (the one before), or an id.
 
-    Examples: llmexp show main · llmexp show main~1 -v · llmexp show exp_06f... --json
+    Examples: llmexp show main
+
+    llmexp show main~1 -v
+
+    llmexp show exp_06f... --json
     """
     with open_for_reading(db) as store:
         experiment = store.experiment(ref)
