@@ -10,14 +10,13 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel
 
-from pytest_llmexp import prompt
-from pytest_llmexp.runtest.fixtures import BotFactory, ExperimentRun, RecordMetric
+from pytest_llmexp import BotFactory, ExperimentRun, RecordMetric, prompt
 
 REVIEW = "The delivery was slow, but the quality is excellent and I recommend it."
 
 
 class Opinion(BaseModel):
-    """What one voter says."""
+    """What a review says of the product."""
 
     sentiment: Literal["positive", "neutral", "negative"]
 

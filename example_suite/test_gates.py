@@ -1,8 +1,6 @@
 """Gates: demands on what all runs together say. They are judged when the session ends and decide its exit status.
 
-    pytest example_suite/test_gates.py
-
-passes on every run. A gate may also come from the command line; this one is not met, and pytest exits with 1:
+The gates of this file hold. A gate may also come from the command line; this one does not, and pytest exits with 1:
 
     pytest example_suite/test_gates.py --experiment-gate "mean(name_length) <= 3"
 
@@ -13,8 +11,7 @@ count, and the closest `n` wins.
 import pytest
 from pydantic import BaseModel, Field
 
-from pytest_llmexp import metric, prompt
-from pytest_llmexp.runtest.fixtures import BotFactory, RecordMetric
+from pytest_llmexp import BotFactory, RecordMetric, metric, prompt
 
 # For every test of this module. `max` looks at the worst run, `mean` at all of them.
 pytestmark = pytest.mark.experiment(
@@ -23,7 +20,7 @@ pytestmark = pytest.mark.experiment(
 
 
 class Name(BaseModel):
-    """A name, of one letter at least."""
+    """A name for something."""
 
     name: str = Field(min_length=1)
 
@@ -39,7 +36,7 @@ def name_length(answer: Name) -> int:
     return len(answer.name)
 
 
-@pytest.mark.experiment(gates=["p90(words) <= 12"], tags={"model": "any"})  # for the tests of this class, too
+@pytest.mark.experiment(gates=["p90(words) <= 15"], tags={"model": "any"})  # for the tests of this class, too
 class TestNames:
     def test_product(self, bot: BotFactory, record_metric: RecordMetric) -> None:
         answer = bot(output=Name)(suggest("an app that summarises long notes"))
@@ -54,8 +51,8 @@ class TestNames:
 
 
 # With a gate on `pass_rate` a failed run is evidence, not the end: it is shown as "t", tolerated, and the gate decides.
-@pytest.mark.experiment(n=20, gates=["pass_rate >= 0.25"])
+@pytest.mark.experiment(n=20, gates=["pass_rate >= 0.2"])
 def test_short_name(bot: BotFactory) -> None:
     answer = bot(output=Name, temperature=1.0)(suggest("a job in data science"))
     name_length(answer)
-    assert len(answer.name) <= 25  # does not always hold
+    assert len(answer.name) <= 28  # does not always hold

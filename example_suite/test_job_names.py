@@ -5,30 +5,30 @@
 Without a model or an API key the answers come from a small sampler that is built in. It is not an LLM, so the
 numbers show how an experiment works and say nothing about a model. With a key the same file asks a real one:
 
-    OPENAI_API_KEY=... pytest example_suite/test_job_names.py --experiment-model=gpt-5-mini
+    OPENAI_API_KEY=... pytest example_suite/test_job_names.py --experiment-model=gpt-4.1-mini
 """
 
 import pytest
 from pydantic import BaseModel, Field
 
-from pytest_llmexp import StructuredBot, metric, prompt
-from pytest_llmexp.runtest.fixtures import BotFactory, RecordMetric
+from pytest_llmexp import BotFactory, RecordMetric, StructuredBot, metric, prompt
 
 
+# The answer is an instance of this class. Its docstring and field names are sent to the model as a JSON schema.
 class Job(BaseModel):
-    """What the bot under test answers with."""
+    """A job opening."""
 
     name: str
     description: str
 
 
 class Rating(BaseModel):
-    """What the judge answers with."""
+    """A rating of a job name."""
 
     score: int = Field(ge=1, le=10)
 
 
-# A prompt is its docstring. Every text it ever has is kept as a version: edit it, run again, and compare.
+# A prompt is its docstring, a template. Every text it ever has is kept as a version: edit it, run again, compare.
 @prompt("system")
 def namer_sysprompt(manager: str) -> None:
     """You are a {{ manager }}."""

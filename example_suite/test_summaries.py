@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_llmexp import metric, prompt
-from pytest_llmexp.runtest.fixtures import BotFactory, ExperimentRun, RecordMetric
+from pytest_llmexp import BotFactory, ExperimentRun, RecordMetric, metric, prompt
 
 ARTICLE = (
     "Lumora has released a new version of Lumora Notes that can translate calls. The app now starts in half the "

@@ -9,8 +9,7 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel
 
-from pytest_llmexp import prompt
-from pytest_llmexp.runtest.fixtures import BotFactory, ExperimentRun, RecordMetric
+from pytest_llmexp import BotFactory, ExperimentRun, RecordMetric, prompt
 
 TICKETS = {
     "charged_twice": ("I was charged twice for the yearly plan in June.", "billing"),
@@ -24,8 +23,9 @@ TICKETS = {
 }
 
 
+# A Literal (or an Enum) leaves the model no other labels.
 class Triage(BaseModel):
-    """The classifier's answer; a Literal (or an Enum) leaves the model no other labels."""
+    """The label of a support ticket."""
 
     label: Literal["billing", "technical", "account", "shipping"]
 

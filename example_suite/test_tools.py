@@ -6,8 +6,7 @@ answer is a `Reply`: a text that also knows, as `tool_results`, which tools were
 
 import pytest
 
-from pytest_llmexp import prompt
-from pytest_llmexp.runtest.fixtures import BotFactory, ExperimentRun, RecordMetric
+from pytest_llmexp import BotFactory, ExperimentRun, RecordMetric, prompt
 
 
 def order_status(order_number: int) -> str:

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_llmexp.experiment import Experiment
     from pytest_llmexp.runtest.fixtures import BotFactory, ExperimentRun, RecordMetric
+    from pytest_llmexp.standalone import Experiment
     from pytest_llmexp.store import open_store
     from pytest_llmexp.tracking.bots import (
         AsyncSimpleBot,
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
         StructuredBot,
         ToolBot,
     )
+    from pytest_llmexp.tracking.dialogue import Reply
     from pytest_llmexp.tracking.metrics import metric
-    from pytest_llmexp.tracking.prompts import prompt
+    from pytest_llmexp.tracking.prompts import Message, Prompt, prompt
     from pytest_llmexp.tracking.repeats import experiment
 
 __all__ = [
@@ -25,7 +26,10 @@ __all__ = [
     "BotFactory",
     "Experiment",
     "ExperimentRun",
+    "Message",
+    "Prompt",
     "RecordMetric",
+    "Reply",
     "SimpleBot",
     "StructuredBot",
     "ToolBot",
@@ -37,11 +41,12 @@ __all__ = [
 _MODULES = {
     **dict.fromkeys((name for name in __all__ if name.endswith("Bot")), "tracking.bots"),
     **dict.fromkeys(("BotFactory", "ExperimentRun", "RecordMetric"), "runtest.fixtures"),
-    "Experiment": "experiment",
+    "Experiment": "standalone",
     "experiment": "tracking.repeats",
     "metric": "tracking.metrics",
     "open_store": "store",
-    "prompt": "tracking.prompts",
+    **dict.fromkeys(("Message", "Prompt", "prompt"), "tracking.prompts"),
+    "Reply": "tracking.dialogue",
 }
 
 

@@ -12,7 +12,7 @@ from pytest_llmexp.core import models
 from pytest_llmexp.core.clock import utc_now
 from pytest_llmexp.core.gates import Gate, judge
 from pytest_llmexp.core.ids import new_id
-from pytest_llmexp.core.summary import collect_samples, distinct_runs, summarise
+from pytest_llmexp.core.summary import Sample, collect_samples, distinct_runs, summarise
 from pytest_llmexp.provenance import read_branch, read_provenance
 from pytest_llmexp.store import Store
 from pytest_llmexp.tracking.pricing import price_call
@@ -73,16 +73,17 @@ def finish(
     experiment: models.Experiment,
     gates: Mapping[str, Sequence[Gate]],
     *,
+    everywhere: Sequence[Gate] = (),
     planned: Mapping[tuple[str, str], int] | None = None,
     problems: Sequence[str] = (),
     interrupted: bool = False,
 ) -> Outcome:
     """Price the calls, summarise every metric, judge the gates and store it all.
 
-    `gates` maps a test to its gates, `planned` a test and a case to the number of runs they should have: what
-    is not there counts as missing. Runs that no process finished become `crashed`. An interrupted
-    experiment's gates are not judged. Where `problems` says that records are missing from the store, no gate
-    passes.
+    `gates` maps a test to its gates, `everywhere` holds gates for every test that has their metric, `planned`
+    maps a test and a case to the number of runs they should have: what is not there counts as missing. Runs that
+    no process finished become `crashed`. An interrupted experiment's gates are not judged. Where `problems` says
+    that records are missing from the store, no gate passes.
     """
     store.crash_open_runs(experiment.id)
     _price(store, experiment.id)
@@ -90,7 +91,7 @@ def finish(
     absent = absent_runs(runs, planned or {})
     samples = collect_samples([*runs, *absent], store.metrics(experiment.id), store.run_totals(experiment.id))
     summaries = summarise(experiment.id, samples)
-    verdicts = [] if interrupted else judge(experiment.id, gates, samples)
+    verdicts = [] if interrupted else judge(experiment.id, _with_session_gates(gates, everywhere, samples), samples)
     if problems:
         verdicts = [_doubt(verdict, len(problems)) for verdict in verdicts]
     ended = replace(
@@ -113,6 +114,35 @@ def absent_runs(runs: Sequence[models.Run], planned: Mapping[tuple[str, str], in
         for (test, case_id), count in planned.items()
         for index in range(1, count - begun[test, case_id] + 1)
     ]
+
+
+def _with_session_gates(
+    gates: Mapping[str, Sequence[Gate]], everywhere: Sequence[Gate], samples: Sequence[Sample]
+) -> dict[str, list[Gate]]:
+    """Add the session's gates to the tests they are about.
+
+    A test whose runs all passed without recording a gate's metric is not about it, if another test is. In any
+    other case the gate is added, and then undecided where the metric is not there.
+    """
+    recorded = {(sample.test, sample.metric) for sample in samples}
+    clean = {
+        sample.test
+        for sample in samples
+        if sample.metric == "pass_rate" and not sample.missing and all(value == 1 for value in sample.values)
+    }
+    known = {metric for _, metric in recorded}
+    return {
+        test: [
+            *own,
+            *(
+                gate
+                for gate in everywhere
+                if gate not in own
+                and ((test, gate.metric) in recorded or gate.metric not in known or test not in clean)
+            ),
+        ]
+        for test, own in gates.items()
+    }
 
 
 def _doubt(verdict: models.Verdict, problems: int) -> models.Verdict:

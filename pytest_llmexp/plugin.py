@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_llmexp.runtest import distributed
+from pytest_llmexp.runtest.ending import end_session
 from pytest_llmexp.runtest.fixtures import async_bot, bot, experiment_run, llm_client, record_metric
 from pytest_llmexp.runtest.options import add_options
 from pytest_llmexp.runtest.state import PluginState, state_key
@@ -63,7 +64,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def pytest_report_collectionfinish(config: pytest.Config, start_path: Path) -> str | None:
     state = config.stash[state_key]
-    if state.session is None or not state.session.plan:
+    if state.session is None or config.option.collectonly or config.get_verbosity() < 0:
         return None
     from pytest_llmexp.runtest.terminal import header
 
@@ -125,29 +126,18 @@ def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     state = config.stash[state_key]
-    if state.usage_error and distributed.is_controller(config):
+    if state.usage_error:
         terminalreporter.write_line(f"ERROR: {state.usage_error}", red=True)
-    if state.session is not None:
+    elif state.session is not None:
         from pytest_llmexp.runtest.terminal import write_summary
 
         write_summary(terminalreporter, state.session, config)
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    state = session.config.stash[state_key]
-    if state.worker:
-        problems = state.session.end_worker() if state.session else []
-        distributed.report_back(session.config, problems, state.usage_error)
-    elif state.usage_error:
-        session.exitstatus = pytest.ExitCode.USAGE_ERROR
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_sessionfinish")
-def note_exit_status(session: pytest.Session) -> Generator[None, None, None]:
-    yield  # other plugins may change the status
-    state = session.config.stash[state_key]
-    if state.session is not None:
-        state.session.note_exit(int(session.exitstatus))
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    with end_session(session):
+        return (yield)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

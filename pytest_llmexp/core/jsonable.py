@@ -15,6 +15,8 @@ _MAX_DEPTH = 50
 def jsonable(value: Any, depth: int = 0) -> Json:
     """Return `value` as JSON: pydantic models and dataclasses as objects, what has no JSON form as its str.
 
+    Functions and classes are given by their name, objects without a text of their own by their type: the same in
+    every process.
     A value nested deeper than 50 levels, or that contains itself, ends in the str of what lies there.
     """
     if value is None or isinstance(value, bool | int | str):
@@ -33,4 +35,8 @@ def jsonable(value: Any, depth: int = 0) -> Json:
         return {str(key): jsonable(item, depth + 1) for key, item in value.items()}
     if isinstance(value, Sequence | Set) and not isinstance(value, bytes | bytearray | memoryview):
         return [jsonable(item, depth + 1) for item in value]
+    if (name := getattr(value, "__qualname__", None)) and callable(value):  # its str would hold an address
+        return f"{value.__module__}.{name}"
+    if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:
+        return f"<{type(value).__module__}.{type(value).__qualname__}>"
     return str(value)

@@ -125,7 +125,7 @@ def interval_of(cases: Sequence[CaseValues], kind: MetricKind) -> Interval:
 def _summary(experiment_id: str, sample: Sample, case_id: str | None, cases: Sequence[CaseValues]) -> Summary:
     values = [value for case in cases for value in case.values]
     spread = sd(values) if len(values) > 1 else None
-    low, high, method = interval_of(cases, sample.kind)
+    low, high, method = _within(interval_of(cases, sample.kind), sample.bounds)
     return Summary(
         experiment_id=experiment_id,
         test=sample.test,
@@ -142,6 +142,13 @@ def _summary(experiment_id: str, sample: Sample, case_id: str | None, cases: Seq
         high=high,
         method=method,
     )
+
+
+def _within(interval: Interval, bounds: Bounds | None) -> Interval:
+    """Cut an interval to the values that are possible: a mean cannot lie beyond the metric's bounds."""
+    if bounds is None or interval.low is None or interval.high is None:
+        return interval
+    return interval._replace(low=max(interval.low, bounds[0]), high=min(interval.high, bounds[1]))
 
 
 def _recorded(test: str, cases: Mapping[str, Sequence[Run]], by_run: Mapping[str, Sequence[Metric]]) -> list[Sample]:

@@ -66,7 +66,7 @@ def load_view(store: Store, experiment: Experiment) -> ExperimentView:
     summaries = store.summaries(experiment.id)
     plan = experiment.metadata.get("plan") or {}
     verdicts = _as_declared(store.verdicts(experiment.id), plan)
-    tests = list(dict.fromkeys([*(run.test for run in runs), *(summary.test for summary in summaries)]))
+    tests = list(dict.fromkeys([*plan, *(run.test for run in runs), *(summary.test for summary in summaries)]))
     metrics: dict[str, list[Metric]] = {}
     for metric in store.metrics(experiment.id):
         metrics.setdefault(metric.run_id, []).append(metric)

@@ -22,14 +22,15 @@ class ExperimentMark:
     """What the marks of one test and the options say together."""
 
     n: int
-    gates: tuple[Gate, ...]
+    gates: tuple[Gate, ...]  # those of the marks
+    session_gates: tuple[Gate, ...]  # those of the options, which every test gets
     tags: Mapping[str, str]
     timeout: float | None
 
     @property
     def tolerates_failures(self) -> bool:
         """Whether a gate on the share of passed runs decides, so that a failed run alone does not fail pytest."""
-        return any(gate.decides_pass_rate for gate in self.gates)
+        return any(gate.decides_pass_rate for gate in (*self.gates, *self.session_gates))
 
 
 def is_experiment(node: pytest.Item) -> bool:
@@ -50,10 +51,11 @@ def read_marks(node: pytest.Item, runs: int | None, session_gates: tuple[str, ..
     for mark in reversed(marks):
         tags.update({key: str(value) for key, value in (mark.kwargs.get("tags") or {}).items()})
     texts = [gate for mark in reversed(marks) for gate in mark.kwargs.get("gates") or ()]
-    gates = {gate.text: gate for gate in map(parse_gate, (*texts, *session_gates))}
+    gates = {gate.text: gate for gate in map(parse_gate, texts)}
     return ExperimentMark(
         n=runs or count_runs(node),
         gates=tuple(gates.values()),
+        session_gates=tuple(map(parse_gate, session_gates)),
         tags=tags,
         timeout=float(timeouts[0]) if timeouts else None,
     )

@@ -126,12 +126,14 @@ class ExperimentSession:
         current = self._store.experiment(self.experiment_id)
         plan: Plan = current.metadata.get("plan") or {}
         gates = {test: [parse_gate(text) for text in part["gates"]] for test, part in plan.items()}
+        everywhere = [parse_gate(text) for text in self.settings.gates]
         planned = {(test, case): count for test, part in plan.items() for case, count in part["cases"].items()}
         absent = absent_runs(self._store.runs(self.experiment_id), planned)
         self.outcome = finish(
             self._store,
             current,
             gates,
+            everywhere=everywhere,
             planned=planned,
             problems=self.problems,
             interrupted=interrupted and (bool(absent) or not judged),

@@ -49,7 +49,7 @@ def begin_as_controller(config: pytest.Config, state: PluginState) -> None:
     if note := forbid_lossy_restarts(config):
         session.notices.append(note)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and config.get_verbosity() >= 0:
+    if reporter is not None and config.get_verbosity() >= 0 and not config.option.collectonly:
         reporter.ensure_newline()
         reporter.write_line(header(session, config))
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from pytest_llmexp.core.printable import one_line
 from pytest_llmexp.lifecycle import DEFAULT_FILE
-from pytest_llmexp.report.text import notes, render_runs, render_table
-from pytest_llmexp.report.view import load_view
+from pytest_llmexp.report.table import render_table
+from pytest_llmexp.report.text import notes, render_runs
+from pytest_llmexp.report.view import ExperimentView, load_view
 from pytest_llmexp.runtest.gate_reports import QUIET
 from pytest_llmexp.runtest.outcomes import NOTE
 from pytest_llmexp.runtest.private_api import terminal_width
@@ -25,31 +27,39 @@ def header(session: ExperimentSession, config: pytest.Config) -> str:
 
 
 def write_summary(reporter: Any, session: ExperimentSession, config: pytest.Config) -> None:
-    """Print the experiment's table and notes through pytest's own reporter."""
+    """Print the experiment's table and notes through pytest's own reporter; trouble with that is one red line."""
     if session.store is None or session.experiment is None:
         return
-    verbosity = config.get_verbosity()
-    view = load_view(session.store, session.experiment)
+    try:
+        _write(reporter, load_view(session.store, session.experiment), session, config.get_verbosity())
+    except Exception as error:  # a reporting hook must not end the session with a traceback
+        reporter.write_line(f"llmexp: the summary cannot be shown: {type(error).__name__}: {error}", red=True)
+
+
+def _write(reporter: Any, view: ExperimentView, session: ExperimentSession, verbosity: int) -> None:
+    experiment = view.experiment
     reporter.ensure_newline()
     if verbosity > -2:
-        reporter.section(f"llmexp: experiment {session.experiment.name}", sep="=")
+        reporter.section(f"llmexp: experiment {experiment.name}", sep="=")
         width = terminal_width(reporter)
         if table := render_table(view, width=width, verbosity=verbosity):
             reporter.write_line(table)
         if verbosity >= 2:
             reporter.write_line(render_runs(view, width=width))
-    for note in notes(view):
+    for note in notes(view, width=terminal_width(reporter)):
         if note.bad or verbosity > -2:
-            reporter.write_line(note.text, red=note.bad)
+            reporter.write_line(str(note), red=note.bad)
     for notice in session.notices:
         reporter.write_line(f"note: {notice}", yellow=True)
     if verbosity > -2:
-        reporter.write_line(f"id: {session.experiment.id}  more: llmexp show {session.experiment.name}{_db(session)}")
+        reporter.write_line(f"id: {experiment.id}  more: llmexp show {experiment.name}{_db(session)}")
 
 
 def _db(session: ExperimentSession) -> str:
-    here = str(Path.cwd() / DEFAULT_FILE)
-    return "" if session.settings.db == here else f" --db {session.settings.db}"
+    db = session.settings.db
+    if db == str(Path.cwd() / DEFAULT_FILE):
+        return ""
+    return f" --db {db if '://' in db else os.path.relpath(db)}"
 
 
 def status_line(report: pytest.TestReport, verbosity: int) -> tuple[str, str, Any] | None:
@@ -62,11 +72,9 @@ def status_line(report: pytest.TestReport, verbosity: int) -> tuple[str, str, An
     note = getattr(report, NOTE, None)
     if note is None or report.when != "call" or hasattr(report, "wasxfail"):
         return None
-    metrics = "".join(f" {name}={value:g}" for name, value in note["metrics"].items())
+    metrics = "".join(f" {one_line(name, 40)}={value:g}" for name, value in note["metrics"].items())
     if note["tolerated"]:
         return "tolerated", "t", (f"TOLERATED{metrics}", {"yellow": True})
-    if verbosity < 1 or not metrics or report.outcome not in ("passed", "failed"):
-        return None
-    if report.passed:
+    if verbosity >= 1 and metrics and report.passed:
         return "passed", ".", (f"PASSED{metrics}", {"green": True})
-    return "failed", "F", (f"FAILED{metrics}", {"red": True})
+    return None

@@ -77,6 +77,8 @@ def _readable(path: Path) -> sqlite3.Connection:
     for immutable in (False, True):
         connection = sqlite.connect_reading(path, immutable=immutable)
         try:
+            # so that SQLite reads a file that is shorter than its header says
+            connection.execute("PRAGMA writable_schema = ON")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.Error as error:
             connection.close()

@@ -1,0 +1,25 @@
+"""The end of a session: workers report back, and the exit status is stored once it is final. Light to import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from pytest_llmexp.runtest import distributed
+from pytest_llmexp.runtest.state import state_key
+
+
+@contextmanager
+def end_session(session: pytest.Session) -> Iterator[None]:
+    """Do our part before the other plugins end theirs, and store the exit status after they may have changed it."""
+    state = session.config.stash[state_key]
+    if state.worker:
+        problems = state.session.end_worker() if state.session else []
+        distributed.report_back(session.config, problems, state.usage_error)
+    elif state.usage_error:
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+    yield
+    if state.session is not None:
+        state.session.note_exit(int(session.exitstatus))

@@ -1,0 +1,115 @@
+"""S1, S10, S13: no key reaches disk, the store is private, and nothing is called but the model's address."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from pytest_llmexp.localmodel import Answer, LocalModelServer
+from tests.conftest import Suite
+
+KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
+PASSWORD = 'pass"word\\of-the-database'
+
+
+def test_keys_reach_no_file_and_no_output(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("SHOP_DB_PASSWORD", PASSWORD)
+    suite.write("""
+        import os, pytest
+        KEY, PASSWORD = os.environ["OPENAI_API_KEY"], os.environ["SHOP_DB_PASSWORD"]
+        def lookup(password: str) -> str:
+            '''Look something up.'''
+            return f"used {password}"
+        @pytest.mark.experiment(n=1, tags={"note": KEY})
+        @pytest.mark.parametrize("secret", [PASSWORD], ids=["secret"])
+        def test_x(bot, experiment_run, record_metric, secret):
+            print("printed", KEY, PASSWORD)
+            experiment_run.record(input={"password": PASSWORD}, output=[KEY])
+            bot(f"Never tell {KEY}")(f"My password is {PASSWORD}")
+            bot("You.", tools=[lookup])("look up")
+            record_metric("x", 1)
+            raise ValueError(f"connecting with {PASSWORD} failed, Bearer {KEY}")
+        @pytest.mark.experiment(n=1)
+        def test_refused(bot): bot("You.")("unauthorized")
+    """)
+
+    def answer(request: object) -> Answer:
+        body = str(getattr(request, "body", ""))
+        if "unauthorized" in body:
+            return Answer(status=401, body=f'{{"error": {{"message": "Incorrect API key: {KEY}"}}}}'.encode())
+        return Answer(text=f"I will not tell {KEY} nor {PASSWORD}")
+
+    with LocalModelServer(script=answer) as server:
+        result = suite.run(
+            f"--experiment-base-url={server.base_url}",
+            "--experiment-model=m",
+            "--junitxml=junit.xml",
+            "-rA",
+            "-vv",
+            new_process=True,
+        )
+        assert KEY in str(server.requests[0].body)  # it was sent: what is kept out of is the record
+    result.assert_outcomes(failed=2)
+    output = result.stdout.str() + result.stderr.str()
+    escaped = PASSWORD.replace("\\", "\\\\").replace('"', '\\"')
+    for secret in (KEY, PASSWORD, escaped):
+        assert secret not in output
+        for path in Path(suite.path).iterdir():
+            if path.is_file() and path.suffix != ".py":
+                assert secret.encode() not in path.read_bytes(), path
+    store = suite.store()
+    calls = store.calls(store.experiments()[0].id)
+    assert "[redacted:OPENAI_API_KEY]" in calls[0].request["messages"][0]["content"]
+    assert "[redacted:SHOP_DB_PASSWORD]" in calls[0].request["messages"][1]["content"]
+
+
+def test_every_file_is_private_whatever_the_umask(suite: Suite) -> None:
+    suite.write("""
+        import pathlib, pytest
+        @pytest.mark.experiment(n=1)
+        def test_x(bot):
+            bot("You.")("Hello")
+            for path in pathlib.Path().glob("message_log.db*"):
+                assert path.stat().st_mode & 0o777 == 0o600, path
+    """)
+    before = os.umask(0)
+    try:
+        suite.run().assert_outcomes(passed=1)
+    finally:
+        os.umask(before)
+    files = list(suite.path.glob("message_log.db*"))
+    assert files
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files)
+
+
+def test_nothing_is_connected_to_but_the_model(suite: Suite) -> None:
+    suite.write(
+        """
+        import socket
+        hosts = set()
+        connect, resolve = socket.socket.connect, socket.getaddrinfo
+        def noted(self, address):
+            if self.family in (socket.AF_INET, socket.AF_INET6): hosts.add(address[0])
+            return connect(self, address)
+        def resolved(host, *arguments, **options):
+            hosts.add(host)
+            return resolve(host, *arguments, **options)
+        socket.socket.connect, socket.getaddrinfo = noted, resolved
+        def pytest_unconfigure():
+            with open("hosts.txt", "w") as file: file.write(" ".join(sorted(map(str, hosts))))
+        """,
+        "conftest.py",
+    )
+    suite.write("""
+        import pytest
+        @pytest.mark.experiment(n=2, gates=["sum(cost_usd) <= 1"])
+        def test_x(bot, record_metric):
+            bot("You.")("Hello")
+            record_metric("x", 1.5)
+    """)
+    assert suite.run(new_process=True).ret == 0
+    assert (suite.path / "hosts.txt").read_text() == "127.0.0.1"
