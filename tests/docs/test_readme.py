@@ -1,0 +1,69 @@
+"""What the README shows is what happens."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Suite
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for name, text in BLOCKS if name == language]
+
+
+def test_the_first_example_gives_the_output_shown(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    suite.write(blocks("python")[0], "test_job_names.py")
+    result = suite.run("--experiment-name=first")
+    assert result.ret == 0
+    shown = next(text for text in blocks("console") if "--experiment-name=first\ncollected" in text)
+
+    def shape(lines: list[str]) -> list[str]:
+        """The words and the columns, without numbers."""
+        lines = lines[next(i for i, line in enumerate(lines) if line.startswith("collected")) :]
+        return [re.sub(r"[][\d. =-]+|exp_\w+", "", line) for line in lines]
+
+    assert shape(result.outlines) == shape(shown.splitlines())
+
+
+def test_the_example_without_pytest_runs(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(blocks("python")[1], encoding="utf-8")
+    result = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert re.search(r"name_generator +words +10 ", result.stdout)
+    assert "10 runs (10 passed), 10 calls" in result.stdout
+    assert (tmp_path / "message_log.db").exists()
+
+
+def test_the_documented_gate_fails(suite: Suite) -> None:
+    suite.write(blocks("python")[0], "test_job_names.py")
+    command = next(line for line in README.splitlines() if "# exits with 1" in line)
+    gate = re.search(r'--experiment-gate="([^"]+)"', command)
+    assert gate
+    assert suite.run(f"--experiment-gate={gate[1]}").ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_ci_runs_the_line_of_the_readme() -> None:
+    (line,) = re.findall(r"^\$ (.*bin/tox)$", README, re.MULTILINE)
+    assert line in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+
+
+def test_every_option_is_in_the_readme(suite: Suite) -> None:
+    options = set(re.findall(r"--experiment-[a-z-]+", suite.run("--help").stdout.str()))
+    assert options == set(re.findall(r"`(--experiment-[a-z-]+)", README))
+    assert set(re.findall(r"LLMEXP_[A-Z_]+", suite.run("--help").stdout.str())) <= set(
+        re.findall(r"LLMEXP_[A-Z_]+", README)
+    )
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
