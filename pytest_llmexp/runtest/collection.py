@@ -92,8 +92,13 @@ def _plan(item: pytest.Item, test: str, mark: ExperimentMark) -> RunPlan:
 
 def _case_id(full_id: str, index: int) -> str:
     """The item's id without the run: the last `run<index>` in it, whatever other plugins appended."""
-    found = list(re.finditer(rf"(?:^|-)run{index}(?=-|$)", full_id))
+    run = f"run{index}"
+    if full_id == run:
+        return ""
+    if full_id.endswith(f"-{run}"):
+        return full_id[: -len(run) - 1]
+    found = list(re.finditer(rf"(?:^|-){run}(?=-|$)", full_id))
     if not found:
         return full_id
     start, end = found[-1].span()
-    return (full_id[:start] + full_id[end:]).strip("-") if start == 0 else full_id[:start] + full_id[end:]
+    return (full_id[:start] + full_id[end:]).strip("-")
