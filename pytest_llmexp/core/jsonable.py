@@ -37,6 +37,12 @@ def jsonable(value: Any, depth: int = 0) -> Json:
         return [jsonable(item, depth + 1) for item in value]
     if (name := getattr(value, "__qualname__", None)) and callable(value):  # its str would hold an address
         return f"{value.__module__}.{name}"
-    if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:
-        return f"<{type(value).__module__}.{type(value).__qualname__}>"
+    kind = type(value)
+    if "__str__" not in (names := _own_names(kind)) and "__repr__" not in names:
+        return f"<{kind.__module__}.{kind.__qualname__}>"
     return str(value)
+
+
+def _own_names(kind: type) -> set[str]:
+    """Return the names that a class and its bases define, but for those of `object`."""
+    return {name for base in kind.__mro__ if base is not object for name in vars(base)}

@@ -17,9 +17,12 @@ from pytest_llmexp.core.clock import utc_now
 from pytest_llmexp.core.ids import new_id, tagged_hash
 from pytest_llmexp.core.models import Call, Json
 from pytest_llmexp.tracking import wire
-from pytest_llmexp.tracking.recorder import COMMIT_TIMEOUT_S, CallCounter, Scope, current_scope
+from pytest_llmexp.tracking.counting import CallCounter
+from pytest_llmexp.tracking.recorder import COMMIT_TIMEOUT_S, Scope, current_scope
 
 _RETRY_HEADER = "x-stainless-retry-count"  # set by openai's and anthropic's clients on each attempt
+_NOT_JSON = "the answer is not JSON"
+_UNFINISHED = (_NOT_JSON, wire.BROKE_OFF, wire.NO_EVENT)
 _CLOSED_EARLY = "the client closed the response before its end"
 _NOT_TEXT = ("audio/", "image/", "video/", "application/octet-stream")
 
@@ -80,7 +83,7 @@ class CallInProgress:
             self._experiment.note_problem(error)
         if broken is not None:
             problem = _describe(broken)
-        elif problem and not received.complete and received.status_code < 400:
+        elif problem in _UNFINISHED and not received.complete:
             problem = _CLOSED_EARLY
         return self._close(
             response=body,
@@ -190,7 +193,7 @@ def _read_body(received: Received) -> tuple[Json, str | None]:
     try:
         return json.loads(received.text), None
     except (ValueError, RecursionError):
-        return received.text, "the answer is not JSON"
+        return received.text, _NOT_JSON
 
 
 def _describe(error: BaseException) -> str:

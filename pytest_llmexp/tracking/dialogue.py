@@ -1,7 +1,7 @@
 """What bots say and how they read the answer, without saying who sends it.
 
-A dialogue is a generator: it yields a `Send` or a `CallTool`, is sent back the `Reception` or the tool's
-result, and returns the bot's answer. Synchronous and asynchronous bots drive the same dialogues. Imports
+A dialogue is a generator: it yields a `Send` or a tool's `CallTool`, is sent back the `Reception` or the
+tool's result, and returns the bot's answer. Synchronous and asynchronous bots drive the same dialogues. Imports
 no client.
 """
 
@@ -12,18 +12,17 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pytest_llmexp.core.errors import (
     AnswerError,
-    ConfigurationError,
     RefusalError,
     StructureError,
     ToolLoopError,
     TruncatedError,
 )
 from pytest_llmexp.core.jsonable import jsonable
-from pytest_llmexp.core.models import Json
+from pytest_llmexp.tracking.tools import ToolResult, run_tool
 
 OutputMode = Literal["schema", "tool", "json"]
 ChatMessage = Mapping[str, Any]
@@ -38,26 +37,11 @@ class Send(NamedTuple):
     output_mode: OutputMode = "schema"
 
 
-class CallTool(NamedTuple):
-    """A tool to run with the model's arguments."""
-
-    function: Callable[..., Any]
-    arguments: dict[str, Any]
-
-
 class Reception(NamedTuple):
     """The response as JSON, and the client's own parsing of it, which raises what the client raises."""
 
     body: Mapping[str, Any]
     parse: Callable[[], Any]
-
-
-class ToolResult(NamedTuple):
-    """One tool call of a dialogue."""
-
-    name: str
-    arguments: Mapping[str, Json]
-    result: Any
 
 
 class Reply(str):
@@ -205,7 +189,7 @@ def tool_dialogue(
             return Reply(answer.content, answer.model, answer.finish_reason, results)
         messages = [*messages, {"role": "assistant", "content": answer.content or None, "tool_calls": calls}]
         for call in calls:
-            result = yield from _run_tool(call["function"], tools)
+            result = yield from run_tool(call.get("function") or {}, tools)
             results.append(result)
             content = result.result if isinstance(result.result, str) else json.dumps(jsonable(result.result))
             messages = [*messages, {"role": "tool", "tool_call_id": call.get("id"), "content": content}]
@@ -213,34 +197,3 @@ def tool_dialogue(
         f"the model still called tools after {max_rounds} rounds: {', '.join(result.name for result in results)}; "
         "raise max_rounds= if that is what the task needs"
     )
-
-
-def _run_tool(function: Mapping[str, Any], tools: Mapping[str, Callable[..., Any]]) -> Generator[Any, Any, ToolResult]:
-    """Run one tool. The model's mistakes go back to the model; a tool's own exception ends the run."""
-    name, written = str(function.get("name")), function.get("arguments") or "{}"
-    try:
-        arguments = json.loads(written)
-        if not isinstance(arguments, dict):
-            raise ValueError("the arguments are no JSON object")
-    except ValueError as error:
-        return ToolResult(name, {"arguments": written}, f"Error: the arguments are no JSON object: {error}")
-    if name not in tools:
-        return ToolResult(name, arguments, f"Error: there is no tool {name!r}; there are: {', '.join(tools)}")
-    try:
-        result = yield CallTool(tools[name], arguments)
-    except ValidationError as error:
-        return ToolResult(name, arguments, f"Error: {error}")
-    return ToolResult(name, arguments, result)
-
-
-def describe_tool(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the tool definition of a function: its name, docstring and the JSON schema of its parameters."""
-    name = getattr(function, "__name__", None)
-    if not callable(function) or name is None or not name.isidentifier():
-        raise ConfigurationError(f"a tool is a function with a name, not {function!r}")
-    try:
-        schema = TypeAdapter[Any](function).json_schema()  # type: ignore[arg-type]  # a function has a core schema too
-    except Exception as error:
-        raise ConfigurationError(f"tool {name}: its parameters have no JSON schema: {error}") from None
-    description = " ".join((function.__doc__ or "").split())
-    return {"type": "function", "function": {"name": name, "description": description, "parameters": schema}}

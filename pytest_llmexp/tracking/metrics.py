@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
+from pytest_llmexp.core.errors import MetricError
 from pytest_llmexp.core.models import Better
-from pytest_llmexp.tracking.recorder import RunRecorder, current_run, current_scope, entered
+from pytest_llmexp.tracking.recorder import check_metric, current_run, current_scope, entered
 from pytest_llmexp.tracking.repeats import Results
 
 P = ParamSpec("P")
@@ -40,11 +41,16 @@ def metric(
     torch scalars count), anything else a MetricError. `better` says which direction is an improvement,
     `bounds` the lowest and highest possible value. Model calls made inside have the role `evaluation`.
     Outside a run the function is just called. Called with the `Results` of an `Experiment` block as its first
-    argument, it is called for each of them, in its run, and returns the list of values.
+    argument, it is called for each of them, in its run, and returns the `Results` of these calls.
     """
+    if function is not None and not callable(function):
+        raise MetricError(
+            f"@metric decorates a function, not {function!r}; a name is given as @metric(name={function!r})"
+        )
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        label = name or function.__name__
+        label = function.__name__ if name is None else name
+        check_metric(label, better, bounds)
 
         def record(value: object) -> None:
             if run := current_run():
@@ -54,6 +60,8 @@ def metric(
 
             @functools.wraps(function)
             async def evaluate_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+                if (results := _results_in(label, args, kwargs)) is not None:
+                    return await asyncio.to_thread(results.evaluate, evaluate_async, *args[1:], **kwargs)
                 with _evaluation():
                     value = await function(*args, **kwargs)
                 record(value)
@@ -63,8 +71,8 @@ def metric(
 
         @functools.wraps(function)
         def evaluate(*args: P.args, **kwargs: P.kwargs) -> R:
-            if args and isinstance(args[0], Results):
-                return cast(R, _evaluate_each(evaluate, args[0], *args[1:], **kwargs))
+            if (results := _results_in(label, args, kwargs)) is not None:
+                return cast(R, results.evaluate(evaluate, *args[1:], **kwargs))
             with _evaluation():
                 value = function(*args, **kwargs)
             record(value)
@@ -75,16 +83,13 @@ def metric(
     return decorate if function is None else decorate(function)
 
 
-def _evaluate_each(evaluate: Callable[..., Any], results: Results, *args: Any, **kwargs: Any) -> list[Any]:
-    """Call a metric for every result in the scope of its run, eight at a time; raise the first error at the end."""
-
-    def evaluate_one(result: Any, run: RunRecorder) -> Any:
-        with entered(run.scope()):
-            return evaluate(result, *args, **kwargs)
-
-    with ThreadPoolExecutor(8, thread_name_prefix="llmexp-metric") as pool:
-        waiting = [pool.submit(evaluate_one, result, run) for result, run in zip(results, results.runs, strict=True)]
-    return [done.result() for done in waiting]
+def _results_in(label: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Results | None:
+    """Return the `Results` that a metric is called with, if it is."""
+    if any(isinstance(value, Results) for value in (*args[1:], *kwargs.values())):
+        raise MetricError(
+            f"metric {label!r}: the Results of an experiment are its first argument: {label}(results, ...)"
+        )
+    return args[0] if args and isinstance(args[0], Results) else None
 
 
 @contextmanager

@@ -27,9 +27,13 @@ def price_call(
 ) -> Price | None:
     """Return the price of a call, or None if the model, its price or its tokens are unknown.
 
+    Embeddings have no output tokens; elsewhere a call that does not tell them has no known price.
+
     The built-in stand-ins cost nothing. Other models on this machine have no known price.
     """
     if model is None or input_tokens is None:
+        return None
+    if output_tokens is None and not urlsplit(endpoint).path.endswith("/embeddings"):
         return None
     if model.endswith(NOT_AN_LLM):
         return Price(0.0, "built in")

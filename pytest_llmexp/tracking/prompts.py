@@ -9,7 +9,6 @@ from typing import Any, Generic, ParamSpec, cast
 
 import jinja2
 from jinja2 import meta, nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pytest_llmexp.core.clock import utc_now
 from pytest_llmexp.core.errors import PromptError
@@ -17,31 +16,12 @@ from pytest_llmexp.core.ids import new_id, tagged_hash
 from pytest_llmexp.core.jsonable import jsonable
 from pytest_llmexp.core.models import Json, PromptVersion
 from pytest_llmexp.tracking.recorder import current_run
+from pytest_llmexp.tracking.sandbox import MAX_RENDERED, Sandbox
 
 P = ParamSpec("P")
 ROLES = ("system", "developer", "user", "assistant")
-MAX_RENDERED = 10_000_000  # characters
 _LOADING = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja2's sandbox, which also refuses to build huge strings by repeating them."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
-        sizes = [len(side) if isinstance(side, str | list | tuple) else side for side in (left, right)]
-        if operator == "**" and all(isinstance(size, int | float) for size in sizes):
-            too_large = abs(sizes[0]) > 1 and abs(sizes[1]) > 10_000
-        else:
-            mixed = isinstance(left, str | list | tuple) or isinstance(right, str | list | tuple)
-            too_large = mixed and sizes[0] * sizes[1] > MAX_RENDERED
-        if too_large:
-            raise PromptError(f"a template may not build values of more than {MAX_RENDERED} characters")
-        return super().call_binop(context, operator, left, right)
-
-
-_environment = _Sandbox(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
+_environment = Sandbox()
 
 
 class Message(str):
@@ -82,6 +62,8 @@ class Prompt(Generic[P]):
     """A template that is called like the function it was written as."""
 
     def __init__(self, function: Callable[P, Any], role: str) -> None:
+        if not inspect.isfunction(function):
+            raise PromptError(f"@prompt decorates a function whose docstring is the template, not {function!r}")
         functools.update_wrapper(self, function)
         self._signature = inspect.signature(function)
         self.version = _version(function, role, tuple(self._signature.parameters))
@@ -107,8 +89,11 @@ class Prompt(Generic[P]):
                 size += len(piece)
                 if size > MAX_RENDERED:
                     raise PromptError(f"prompt {self.version.name} renders to more than {MAX_RENDERED} characters")
-        except jinja2.TemplateError as error:
-            raise PromptError(f"prompt {self.version.name} cannot be rendered: {error}") from error
+        except PromptError:
+            raise
+        except Exception as error:
+            reason = str(error) if isinstance(error, jinja2.TemplateError) else f"{type(error).__name__}: {error}"
+            raise PromptError(f"prompt {self.version.name} cannot be rendered: {reason}") from error
         return "".join(pieces)
 
 
@@ -116,11 +101,11 @@ def prompt(role: str) -> Callable[[Callable[P, Any]], Prompt[P]]:
     """Make a function's docstring a Jinja2 template whose variables are the function's parameters.
 
     `role` is one of system, developer, user, assistant. Calling the function renders the template to a
-    `Message` (a str with a role). The text decides the version: `sha256` over role and template.
-    Raises PromptError at decoration for an unknown role, a missing docstring, a template that does not
-    parse, and variables that are no parameters.
+    `Message` (a str with a role); PromptError if a value is missing or the text exceeds ten million characters.
+    The text decides the version: `sha256` over role and template. Raises PromptError at decoration for an
+    unknown role, a missing docstring, a template that does not parse, and variables that are no parameters.
     """
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         hint = f"; write @prompt({'user'!r}) above the function" if callable(role) else ""
         raise PromptError(f"unknown role {role!r}; allowed: {', '.join(ROLES)}{hint}")
     return lambda function: Prompt(function, role)
@@ -130,16 +115,9 @@ def _version(function: Callable[..., Any], role: str, parameters: tuple[str, ...
     name = f"{function.__module__}.{function.__qualname__}"
     if not (function.__doc__ or "").strip():
         raise PromptError(f"prompt {name} has no docstring; the docstring is the template")
-    template = inspect.cleandoc(cast(str, function.__doc__)).replace("\r\n", "\n").replace("\r", "\n")
-    try:
-        tree = _environment.parse(template)
-    except jinja2.TemplateSyntaxError as error:
-        raise PromptError(f"prompt {name}, line {error.lineno} of its template: {error.message}") from None
-    if any(tree.find_all(_LOADING)):
-        raise PromptError(f"prompt {name} uses include, import or extends; a prompt is one self-contained text")
-    if unknown := sorted(meta.find_undeclared_variables(tree) - set(parameters) - set(_environment.globals)):
-        has = ", ".join(parameters) or "none"
-        raise PromptError(f"prompt {name} uses {', '.join(unknown)}, but its parameters are: {has}")
+    # newlines first: cleandoc takes a carriage return for text
+    template = inspect.cleandoc(cast(str, function.__doc__).replace("\r\n", "\n").replace("\r", "\n"))
+    _check(name, template, parameters)
     return PromptVersion(
         hash=tagged_hash("prompt", role, template),
         name=name,
@@ -148,3 +126,19 @@ def _version(function: Callable[..., Any], role: str, parameters: tuple[str, ...
         parameters=parameters,
         first_seen_at=utc_now(),
     )
+
+
+def _check(name: str, template: str, parameters: tuple[str, ...]) -> None:
+    try:
+        tree = _environment.parse(template)
+        unknown = meta.find_undeclared_variables(tree) - set(parameters) - set(_environment.globals)
+        _environment.from_string(template)  # finds filters and tests that do not exist
+    except jinja2.TemplateSyntaxError as error:
+        raise PromptError(f"prompt {name}, line {error.lineno} of its template: {error.message}") from None
+    if any(tree.find_all(_LOADING)):
+        raise PromptError(f"prompt {name} uses include, import or extends; a prompt is one self-contained text")
+    if unknown:
+        has = ", ".join(parameters) or "none"
+        raise PromptError(
+            f"prompt {name} uses {', '.join(sorted(unknown))}, but its parameters are: {has}; add a parameter"
+        )

@@ -17,13 +17,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_llmexp.core.clock import utc_now
-from pytest_llmexp.core.errors import MetricError
+from pytest_llmexp.core.errors import MetricError, RecordingError
 from pytest_llmexp.core.ids import new_id
 from pytest_llmexp.core.jsonable import jsonable
 from pytest_llmexp.core.models import (
     Better,
     BotSpec,
-    Call,
     Json,
     Metric,
     Phase,
@@ -36,11 +35,13 @@ from pytest_llmexp.core.models import (
 )
 from pytest_llmexp.core.scalars import check_bounds, scalar
 from pytest_llmexp.core.summary import IMPLICIT_METRICS
+from pytest_llmexp.tracking.counting import CallCounter
 
 if TYPE_CHECKING:
     from pytest_llmexp.tracking.clients import Clients
 
 COMMIT_TIMEOUT_S = 60.0
+PROBLEMS_KEPT = 100
 
 
 class Sink(Protocol):
@@ -91,7 +92,10 @@ def entered(scope: Scope | None) -> Iterator[None]:
     try:
         yield
     finally:
-        _scope.reset(token)
+        try:
+            _scope.reset(token)
+        except ValueError:  # left in another context than entered: a notebook's cells are tasks of their own
+            _scope.set(None)
 
 
 class ExperimentRecorder:
@@ -129,41 +133,57 @@ class ExperimentRecorder:
             worker=worker,
             tags=dict(tags or {}),
         )
-        self.put(run)
+        self.commit(run)  # before the body: a run that kills its process at once must have a row
         return RunRecorder(self, run)
 
     def put(self, *records: Record) -> Future[None] | None:
         """Hand records on. A failure is kept in `problems`, never raised: recording must not decide a test."""
         try:
-            return self._sink.put(*records)
+            waiting = self._sink.put(*records)
         except Exception as error:
             self.note_problem(error)
             return None
+        waiting.add_done_callback(self._note_failure)
+        return waiting
 
     def commit(self, *records: Record) -> None:
         """Hand records on and return when they are safe, or after 60 seconds with a problem noted."""
         if (waiting := self.put(*records)) is not None:
             self.settle(waiting)
 
-    def settle(self, waiting: Future[None]) -> None:
-        """Wait until what was handed on is safe."""
+    def settle(self, waiting: Future[None], timeout_s: float = COMMIT_TIMEOUT_S) -> None:
+        """Wait until what was handed on is safe or known to be lost; too long a wait is noted as a problem."""
         try:
-            waiting.result(COMMIT_TIMEOUT_S)
-        except Exception as error:
-            self.note_problem(error)
+            waiting.exception(timeout_s)  # `put` sees to it that a failure is noted
+        except TimeoutError:
+            self.note_problem(RecordingError("the store did not take a record in time; it may still arrive"))
 
     def note_problem(self, error: BaseException) -> None:
-        """Keep a recording failure for the summary."""
+        """Keep a recording failure for the summary: the first hundred."""
         with self._lock:
-            self.problems.append(f"{type(error).__name__}: {error}")
+            if len(self.problems) < PROBLEMS_KEPT:
+                self.problems.append(f"{type(error).__name__}: {error}")
+
+    def _note_failure(self, done: Future[None]) -> None:
+        if (error := done.exception()) is not None:
+            self.note_problem(error)
 
     def put_once(self, key: str, record: Record) -> None:
-        """Hand on a record that many runs share, the first time its key is seen in this process."""
+        """Hand on a record that many runs share, unless one of this key was handed on in this process before."""
         with self._lock:
             if key in self._known:
                 return
             self._known.add(key)
-        self.put(record)
+        waiting = self.put(record)
+        if waiting is None:
+            self._forget(key)
+        else:
+            waiting.add_done_callback(lambda done: self._forget(key) if done.exception() else None)
+
+    def _forget(self, key: str) -> None:
+        """Let the next run that needs the record try again: what refers to it cannot be stored without it."""
+        with self._lock:
+            self._known.discard(key)
 
     def see_bot(self, spec: BotSpec) -> None:
         """Record a bot, once."""
@@ -174,30 +194,15 @@ class ExperimentRecorder:
         self.put_once(f"{version.name} {version.hash}", version)
 
 
-class CallCounter:
-    """Numbers the calls of a run and knows which of them failed and may be tried again."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._count = 0
-        self._failed: dict[str, list[Call]] = {}
-
-    def next(self) -> int:
-        """Return the number of the next call, from 1."""
-        with self._lock:
-            self._count += 1
-            return self._count
-
-    def failed(self, call: Call) -> None:
-        """Remember a call whose attempt failed; identical requests are interchangeable."""
-        with self._lock:
-            self._failed.setdefault(call.request_key or "", []).append(call)
-
-    def take_failed(self, request_key: str) -> Call | None:
-        """Return a failed call with this request, which the client is now trying again."""
-        with self._lock:
-            waiting = self._failed.get(request_key)
-            return waiting.pop() if waiting else None
+def check_metric(name: object, better: object, bounds: tuple[float, float] | None) -> None:
+    """Raise MetricError for a name, direction or bounds that no metric can have."""
+    if not isinstance(name, str) or not name.strip():
+        raise MetricError(f"a metric's name is text that is not empty, not {name!r}")
+    if better not in (None, "higher", "lower"):
+        raise MetricError(f"metric {name!r}: better={better!r} is not known; allowed: 'higher', 'lower'")
+    if bounds is not None:
+        low = bounds[0] if isinstance(bounds, tuple | list) and bounds else 0.0
+        check_bounds(name, low, bounds)  # any value will do to find bounds that are none
 
 
 class RunRecorder:
@@ -225,7 +230,7 @@ class RunRecorder:
         better: Better | None = None,
         bounds: tuple[float, float] | None = None,
     ) -> None:
-        """Record a scalar under a name; the second value under one name is a MetricError."""
+        """Record a scalar under a name; a second value under one name, or one after the end, is a MetricError."""
         if not isinstance(name, str) or not name.strip():
             raise MetricError(f"a metric's name is text that is not empty, not {name!r}")
         if name in IMPLICIT_METRICS:
@@ -239,6 +244,8 @@ class RunRecorder:
         detail = {"bounds": [float(bounds[0]), float(bounds[1])]} if bounds else {}
         metric = Metric(run_id=self.run.id, name=name, kind=kind, value=number, better=better, detail=detail)
         with self._lock:
+            if self.ended:
+                raise MetricError(f"metric {name!r}: its run has ended; record it before the test or function returns")
             if (earlier := self.metrics.get(name)) is not None:
                 raise MetricError(
                     f"metric {name!r} has a value in this run already: {earlier.value:g} (the new one: {number:g}); "

@@ -1,18 +1,25 @@
 """Reads requests and responses of model servers: which are calls, which model, how many tokens.
 
-Pure functions of JSON. The families are OpenAI's chat completions, responses and embeddings
-(https://platform.openai.com/docs/api-reference); others that look like a call are kept as they are.
+Pure functions of JSON; whatever a server says, they do not raise. The families are OpenAI's chat completions,
+responses and embeddings (https://platform.openai.com/docs/api-reference); others that look like a call are kept
+as they are.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+import re
 from typing import Any, NamedTuple
 
 from pytest_llmexp.core.models import Json, Usage
+from pytest_llmexp.tracking.sse import join_chat_chunks, read_events
 
 _PROMPT_FIELDS = ("messages", "input", "contents", "prompt")
+_MODEL_IN_PATH = re.compile(r"/models/([^/:]+):\w+$")  # Gemini: /v1beta/models/gemini-3-pro:generateContent
+BROKE_OFF = "the stream broke off before its end"
+NO_EVENT = "the stream held no event"
+_ENDINGS = ("response.completed", "response.incomplete", "response.failed")
+_LARGEST = 2**63 - 1  # of an integer column
+NO_USAGE = Usage()
 
 
 class Answered(NamedTuple):
@@ -22,15 +29,23 @@ class Answered(NamedTuple):
     usage: Usage
 
 
-def is_call(body: Json) -> bool:
-    """Say whether a JSON request body is a call of a model: it names a model and carries something for it."""
-    return isinstance(body, dict) and "model" in body and any(field in body for field in _PROMPT_FIELDS)
+def requested_model(path: str, body: Json) -> str | None:
+    """Return the model that a JSON request asks for; None if it is no call of a model.
+
+    A call names a model, in the body or in its path, and carries something for it.
+    """
+    if not isinstance(body, dict) or not any(field in body for field in _PROMPT_FIELDS):
+        return None
+    if "model" in body:
+        return str(body["model"])
+    in_path = _MODEL_IN_PATH.search(path)
+    return in_path[1] if in_path else None
 
 
 def read_response(body: Json) -> Answered:
     """Return the model that answered and the tokens it counted; None where the response does not say."""
     if not isinstance(body, dict):
-        return Answered(None, Usage())
+        return Answered(None, NO_USAGE)
     model = body.get("model")
     return Answered(model if isinstance(model, str) else None, _usage(body.get("usage")))
 
@@ -38,7 +53,7 @@ def read_response(body: Json) -> Answered:
 def _usage(usage: Json) -> Usage:
     """Chat completions say prompt/completion tokens, responses and others input/output tokens."""
     if not isinstance(usage, dict):
-        return Usage()
+        return NO_USAGE
     return Usage(
         _count(usage, "prompt_tokens", "input_tokens"),
         _count(usage, "completion_tokens", "output_tokens"),
@@ -47,83 +62,39 @@ def _usage(usage: Json) -> Usage:
     )
 
 
-def _count(usage: Mapping[str, Json], *names: str) -> int | None:
-    found = (usage[name] for name in names if isinstance(usage.get(name), int))
-    return next(found, None)
+def _count(usage: dict[str, Json], *names: str) -> int | None:
+    return next((usage[name] for name in names if _is_count(usage.get(name))), None)
 
 
-def _part(usage: Mapping[str, Json], *names: str) -> Mapping[str, Json]:
-    found = (usage[name] for name in names if isinstance(usage.get(name), dict))
-    return next(found, {})
+def _is_count(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
+
+
+def _part(usage: dict[str, Json], *names: str) -> dict[str, Json]:
+    return next((usage[name] for name in names if isinstance(usage.get(name), dict)), {})
 
 
 def join_stream(text: str) -> tuple[Json, str | None]:
     """Put a stream of server-sent events together to the response it would have been without streaming.
 
-    Returns the response and, where the stream broke off, what is missing. A stream of an unknown family is
-    returned as `{"events": [...]}`.
+    Returns the response and, where the stream broke off or reports an error, what is wrong. A stream of an
+    unknown family is returned as `{"events": [...]}`.
     """
-    events = list(_events(text))
-    if any(isinstance(event, dict) and event.get("object") == "chat.completion.chunk" for event in events):
-        return _join_chat([event for event in events if isinstance(event, dict)]), _chat_gap(text, events)
-    for event in reversed(events):
-        if isinstance(event, dict) and event.get("type") in ("response.completed", "response.incomplete"):
-            return event.get("response"), None
-    return {"events": events}, None if events else "the stream held no event"
+    events, done = read_events(text)
+    objects: list[dict[str, Any]] = [event for event in events if isinstance(event, dict)]
+    failure = next((_failure(event["error"]) for event in objects if event.get("error")), None)
+    if any(event.get("object") == "chat.completion.chunk" for event in objects):
+        response = join_chat_chunks(objects)
+        finished = done or any(choice["finish_reason"] for choice in response["choices"])
+        return response, failure or (None if finished else BROKE_OFF)
+    for event in reversed(objects):
+        if event.get("type") in _ENDINGS:
+            failed = failure or "the response failed"
+            return event.get("response"), failed if event["type"] == "response.failed" else failure
+    cut = any(str(event.get("type", "")).startswith("response.") for event in objects)
+    return {"events": events}, failure or (BROKE_OFF if cut else None if events else NO_EVENT)
 
 
-def _events(text: str) -> Iterator[Json]:
-    """Events are separated by blank lines; their data lines are joined (WHATWG HTML, 9.2.6)."""
-    for block in text.replace("\r\n", "\n").split("\n\n"):
-        data = "\n".join(line[5:].removeprefix(" ") for line in block.split("\n") if line.startswith("data:"))
-        if data and data != "[DONE]":
-            try:
-                yield json.loads(data)
-            except ValueError:
-                yield data
-
-
-def _chat_gap(text: str, events: list[Json]) -> str | None:
-    finished = any(
-        choice.get("finish_reason")
-        for event in events
-        if isinstance(event, dict)
-        for choice in event.get("choices") or ()
-    )
-    return None if finished or "data: [DONE]" in text else "the stream broke off before its end"
-
-
-def _join_chat(chunks: list[dict[str, Any]]) -> Json:
-    choices: dict[int, dict[str, Any]] = {}
-    joined: dict[str, Any] = {"object": "chat.completion", "usage": None}
-    for chunk in chunks:
-        joined.update({key: chunk[key] for key in ("id", "model", "created") if key in chunk})
-        joined["usage"] = chunk.get("usage") or joined["usage"]
-        for part in chunk.get("choices") or ():
-            choice = choices.setdefault(
-                part.get("index", 0), {"index": part.get("index", 0), "message": {}, "finish_reason": None}
-            )
-            choice["finish_reason"] = part.get("finish_reason") or choice["finish_reason"]
-            _add_delta(choice["message"], part.get("delta") or {})
-    return {**joined, "choices": [choices[index] for index in sorted(choices)]}
-
-
-def _add_delta(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
-    for key, value in delta.items():
-        if key == "tool_calls":
-            _add_tool_calls(message.setdefault("tool_calls", []), value or [])
-        elif isinstance(value, str) and key != "role":
-            message[key] = (message.get(key) or "") + value
-        elif value is not None or key not in message:
-            message[key] = value
-
-
-def _add_tool_calls(calls: list[dict[str, Any]], deltas: list[dict[str, Any]]) -> None:
-    for delta in deltas:
-        index = delta.get("index", len(calls))
-        while len(calls) <= index:
-            calls.append({"type": "function", "function": {"name": "", "arguments": ""}})
-        if delta.get("id"):
-            calls[index]["id"] = delta["id"]
-        for key, value in (delta.get("function") or {}).items():
-            calls[index]["function"][key] = (calls[index]["function"].get(key) or "") + (value or "")
+def _failure(error: Json) -> str:
+    message = error.get("message") if isinstance(error, dict) else error
+    return f"the stream ended with an error: {str(message)[:2000]}"

@@ -30,6 +30,5 @@ def test_a_crashing_run_is_recorded_and_ends_the_session_red(suite: Suite, mode:
     assert all(run.status == "passed" for run in runs if run.run_index != 4)
     absent = 8 - len(runs)
     assert ("not run" in result.stdout.str()) == (absent > 0)
-    (verdict,) = store.verdicts(experiment.id) or [None]
-    if verdict is not None:
-        assert verdict.missing == 1 + absent
+    (verdict,) = store.verdicts(experiment.id)
+    assert verdict.missing == 1 + absent

@@ -87,6 +87,7 @@ def test_what_stands_around_a_secret_is_kept(text: str, clean: str) -> None:
         "/usr/lib/python3.11/site-packages/openai/_base_client.py:1037: in _request",
         "Le café coûte 3 €. 寿司 🍣 \ud800 \x00 \x1b[31m",
     ],
+    ids=["prose", "addresses", "prefixes", "slugs", "hash", "ids", "path", "unicode"],  # the same in every worker
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:
     assert redact(text) is text
