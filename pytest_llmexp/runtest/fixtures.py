@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI, OpenAI
+    from openai import OpenAI
     from pydantic import BaseModel
 
     from pytest_llmexp.core.models import Better
@@ -149,23 +149,12 @@ def async_bot(request: pytest.FixtureRequest, llm_client: Any) -> BotFactory:
     from pytest_llmexp.tracking import bots  # start-up cost, as above
 
     _recorder("async_bot", request)
-    client = None if _is_shared(llm_client) else _asynchronous(llm_client)
+    client = None if _is_shared(llm_client) else llm_client
     return _factory(bots.AsyncSimpleBot, bots.AsyncStructuredBot, bots.AsyncToolBot, client)
 
 
 def _is_shared(client: Any) -> bool:
     return client is _clients("bot").made_client()
-
-
-def _asynchronous(client: Any) -> AsyncOpenAI:
-    """Return an asynchronous client with the address, key and limits of the user's own."""
-    from openai import AsyncOpenAI  # start-up cost, as above
-
-    if isinstance(client, AsyncOpenAI):
-        return client
-    return AsyncOpenAI(
-        api_key=client.api_key, base_url=client.base_url, timeout=client.timeout, max_retries=client.max_retries
-    )
 
 
 def _factory(simple: Any, structured: Any, tool: Any, client: Any) -> BotFactory:
