@@ -16,33 +16,40 @@ def jsonable(value: Any, depth: int = 0) -> Json:
     """Return `value` as JSON: pydantic models and dataclasses as objects, what has no JSON form as its str.
 
     Functions and classes are given by their name, objects without a text of their own by their type: the same in
-    every process.
-    A value nested deeper than 50 levels, or that contains itself, ends in the str of what lies there.
+    every process. A value nested deeper than 50 levels, or that contains itself, ends in the str of what lies there;
+    one whose own methods raise is given by its type.
     """
     if value is None or isinstance(value, bool | int | str):
         return value.value if isinstance(value, enum.Enum) else value
     if isinstance(value, float):
         return value if value - value == 0 else str(value)  # JSON has no NaN and no infinity
-    if depth >= _MAX_DEPTH:
-        return str(value)
+    try:
+        return _text(value) if depth >= _MAX_DEPTH else _structure(value, depth + 1)
+    except Exception:
+        return _type_name(value)
+
+
+def _structure(value: Any, depth: int) -> Json:
     if isinstance(value, enum.Enum):
-        return jsonable(value.value, depth + 1)
+        return jsonable(value.value, depth)
     if callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
-        return jsonable(dump(), depth + 1)
+        return jsonable(dump(), depth)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: jsonable(getattr(value, f.name), depth + 1) for f in dataclasses.fields(value)}
+        return {f.name: jsonable(getattr(value, f.name), depth) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): jsonable(item, depth + 1) for key, item in value.items()}
+        return {str(key): jsonable(item, depth) for key, item in value.items()}
     if isinstance(value, Sequence | Set) and not isinstance(value, bytes | bytearray | memoryview):
-        return [jsonable(item, depth + 1) for item in value]
-    if (name := getattr(value, "__qualname__", None)) and callable(value):  # its str would hold an address
+        return [jsonable(item, depth) for item in value]
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    """Return a text without addresses in memory."""
+    if (name := getattr(value, "__qualname__", None)) and callable(value):
         return f"{value.__module__}.{name}"
-    kind = type(value)
-    if "__str__" not in (names := _own_names(kind)) and "__repr__" not in names:
-        return f"<{kind.__module__}.{kind.__qualname__}>"
-    return str(value)
+    names = {name for base in type(value).__mro__ if base is not object for name in vars(base)}
+    return str(value) if names & {"__str__", "__repr__"} else _type_name(value)
 
 
-def _own_names(kind: type) -> set[str]:
-    """Return the names that a class and its bases define, but for those of `object`."""
-    return {name for base in kind.__mro__ if base is not object for name in vars(base)}
+def _type_name(value: Any) -> str:
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"

@@ -69,6 +69,11 @@ class Plain:
     pass
 
 
+class Broken:
+    def __str__(self) -> str:
+        raise OSError("gone")
+
+
 @pytest.mark.parametrize(
     ("value", "form"),
     [
@@ -81,6 +86,7 @@ class Plain:
         (Point, f"{__name__}.Point"),
         (len, "builtins.len"),
         (Plain(), f"<{__name__}.Plain>"),
+        ([Broken(), 1], [f"<{__name__}.Broken>", 1]),
     ],
 )
 def test_everything_has_a_json_form_that_is_the_same_in_every_process(value: object, form: object) -> None:
