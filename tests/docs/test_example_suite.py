@@ -213,6 +213,7 @@ def test_documented_flag_fails_a_gate(run_suite: RunSuite) -> None:
     assert {verdict.gate for verdict in failed.verdicts if verdict.verdict == "failed"} == {FAILING_GATE}
 
 
+@pytest.mark.xdist
 def test_workers_record_the_same_rows(first: Session, distributed: Session) -> None:
     assert distributed.exit_status == 0, distributed.output
     assert {run.worker for run in distributed.runs} == {"gw0", "gw1"}
@@ -226,6 +227,7 @@ def test_workers_record_the_same_rows(first: Session, distributed: Session) -> N
     }
 
 
+@pytest.mark.xdist
 def test_workers_summaries_have_the_same_n(first: Session, distributed: Session) -> None:
     assert _summarised(distributed) == _summarised(first)
     recorded = {(summary.test, summary.metric) for summary in first.summaries}
