@@ -75,13 +75,15 @@ def finish(
     *,
     everywhere: Sequence[Gate] = (),
     planned: Mapping[tuple[str, str], int] | None = None,
+    partial: Mapping[str, int] | None = None,
     problems: Sequence[str] = (),
     interrupted: bool = False,
 ) -> Outcome:
     """Price the calls, summarise every metric, judge the gates and store it all.
 
     `gates` maps a test to its gates, `everywhere` holds gates for every test that has their metric, `planned`
-    maps a test and a case to the number of runs they should have: what is not there counts as missing. Runs that
+    maps a test and a case to the number of runs they should have: what is not there counts as missing. The gates
+    of a test in `partial`, which maps it to the number of its runs, are undecided: only some were selected. Runs that
     no process finished become `crashed`. An interrupted experiment's gates are not judged. Where `problems` says
     that records are missing from the store, no gate passes.
     """
@@ -92,6 +94,7 @@ def finish(
     samples = collect_samples([*runs, *absent], store.metrics(experiment.id), store.run_totals(experiment.id))
     summaries = summarise(experiment.id, samples)
     verdicts = [] if interrupted else judge(experiment.id, _with_session_gates(gates, everywhere, samples), samples)
+    verdicts = [_of_selection(verdict, (partial or {}).get(verdict.test)) for verdict in verdicts]
     if problems:
         verdicts = [_doubt(verdict, len(problems)) for verdict in verdicts]
     ended = replace(
@@ -143,6 +146,13 @@ def _with_session_gates(
         ]
         for test, own in gates.items()
     }
+
+
+def _of_selection(verdict: models.Verdict, runs: int | None) -> models.Verdict:
+    if runs is None:
+        return verdict
+    detail = f"{verdict.detail}; undecided because only a part of the {runs} runs was selected"
+    return replace(verdict, verdict="undecided", detail=detail)
 
 
 def _doubt(verdict: models.Verdict, problems: int) -> models.Verdict:

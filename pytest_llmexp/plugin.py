@@ -45,12 +45,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         multiply(metafunc, metafunc.config.stash[state_key].settings.runs)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # sees the items before other plugins deselect some, and after
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
+    marked = [item for item in items if item.get_closest_marker(MARK)]
+    result = yield
     if any(item.get_closest_marker(MARK) for item in items):
         from pytest_llmexp.runtest.stages import check_items
 
-        check_items(config, config.stash[state_key], items)
+        check_items(config, config.stash[state_key], items, marked)
+    return result
 
 
 @pytest.hookimpl(tryfirst=True)  # before the reporter prints the header
@@ -90,6 +93,18 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     from pytest_llmexp.runtest.execution import run_in_progress
 
     with run_in_progress(item, state.session):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    if fixturedef.scope == "function" or request.config.stash[state_key].session is None:
+        return (yield)
+    from pytest_llmexp.runtest.execution import outside_runs
+
+    with outside_runs():
         return (yield)
 
 

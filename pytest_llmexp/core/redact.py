@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import quote
+
+from pytest_llmexp.core.ids import short_hash, tagged_hash
 
 _ENDINGS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "DSN")
 _SHORTEST = 8  # a shorter value would hit ordinary words
@@ -101,3 +103,13 @@ def _replacement(match: re.Match[str]) -> str:
         return _KEY
     whole, start = match.group(), match.start()
     return whole[: match.start(1) - start] + _KEY + whole[match.end(1) - start :]
+
+
+def safe_identity(text: str, redact: Callable[[str], str]) -> str:
+    """Return a name that holds no secret, and that stays different from other names where it held one.
+
+    What records are grouped by must not be changed by the store: two cases would become one, and a gate would not
+    find its runs.
+    """
+    redacted = redact(text)
+    return text if redacted == text else f"{redacted}~{short_hash(tagged_hash('identity', text))}"

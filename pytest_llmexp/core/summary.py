@@ -93,7 +93,7 @@ def collect_samples(runs: Sequence[Run], metrics: Sequence[Metric], totals: Sequ
         present = {
             case_id: sorted(group, key=lambda run: run.run_index)
             for case_id, group in cases.items()
-            if any(run.status != "skipped" for run in group)
+            if any(run.status != "skipped" or run.phase == "call" for run in group)
         }
         if present:
             samples += _recorded(test, present, by_run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from tabulate import tabulate
@@ -24,7 +25,12 @@ Row = dict[str, str]
 
 def render_table(view: ExperimentView, *, width: int = 80, verbosity: int = 0) -> str:
     """Return the table. `verbosity` 1 shows every case and every implicit metric."""
-    rows = [row for test in view.tests for row in _test_rows(test, view.is_demo, verbosity)]
+    names = Counter(short_name(test.test) for test in view.tests)
+    rows = [
+        row
+        for test in view.tests
+        for row in _test_rows(test, view.is_demo, verbosity, by_path=names[short_name(test.test)] > 1)
+    ]
     if not rows:
         return ""
     columns = [column for column in _COLUMNS if column not in _ONLY_IF_FILLED or any(row[column] for row in rows)]
@@ -44,10 +50,10 @@ def render_table(view: ExperimentView, *, width: int = 80, verbosity: int = 0) -
     return table
 
 
-def _test_rows(test: TestView, demo: bool, verbosity: int) -> Iterator[Row]:
+def _test_rows(test: TestView, demo: bool, verbosity: int, *, by_path: bool) -> Iterator[Row]:
     """Yield a test's rows: each metric with its first gate, its other gates below, then the cases."""
     gates = _gates_by_metric(test.verdicts, demo)
-    label = test_label(test)
+    label = _label(test, by_path)
     for metric, summary in _shown_metrics(test, gates, verbosity).items():
         first, *others = gates.get(metric, [""])
         yield _row(label, summary, first) if summary else _blank(test=label, metric=printable(metric), gate=first)
@@ -75,8 +81,10 @@ def _case_rows(test: TestView, verbosity: int) -> Iterator[Row]:
             yield _blank(test=f"- {len(test.cases) - _MAX_CASES} more cases: -v")
             return
         label = "- " + one_line(f"[{case_id}]", 40)
+        recorded = any(summary.metric not in IMPLICIT_METRICS for summary in summaries)
         for summary in summaries:
-            if verbosity >= 1 or summary.metric not in IMPLICIT_METRICS or _is_telling(summary):
+            telling = _is_telling(summary) or (summary.metric == "pass_rate" and not recorded)
+            if verbosity >= 1 or summary.metric not in IMPLICIT_METRICS or telling:
                 yield _row(label, summary, "")
                 label = ""
 
@@ -85,10 +93,15 @@ def _is_telling(summary: Summary) -> bool:
     return summary.metric == "pass_rate" and (summary.mean != 1 or summary.missing > 0)
 
 
-def test_label(test: TestView) -> str:
-    """Return a test's short name with its case, or with how many it has."""
+def short_name(test: str) -> str:
+    """Return a test's name without its file and class."""
+    return test.rpartition("::")[2]
+
+
+def _label(test: TestView, by_path: bool) -> str:
+    """Return a test's name with its case, or with how many it has; with its file where others have the same name."""
     only_case = next(iter(test.cases), "")
-    name = test.test.rpartition("::")[2]
+    name = printable(test.test) if by_path else short_name(test.test)
     if len(test.cases) > 1:
         return f"{name} ({len(test.cases)} cases)"
     return one_line(f"{name}[{only_case}]" if only_case else name, 60)
@@ -97,13 +110,13 @@ def test_label(test: TestView) -> str:
 def _row(label: str, summary: Summary, gate: str) -> Row:
     places = _decimals(summary.mean, summary.low, summary.high)
     known = summary.low is not None and summary.high is not None
-    interval = f" [{summary.low:.{places}f} {summary.high:.{places}f}]" if known else ""
+    interval = f" [{_fixed(summary.low, places)} {_fixed(summary.high, places)}]" if known else ""
     return {
         "test": label,
         "metric": one_line(summary.metric, 40),
         "n": str(summary.n),
         "missing": str(summary.missing) if summary.missing else "",
-        "mean [95% CI]": "-" if summary.mean is None else f"{summary.mean:.{places}f}{interval}",
+        "mean [95% CI]": "-" if summary.mean is None else f"{_fixed(summary.mean, places)}{interval}",
         "sd": number(summary.sd),
         "min": number(summary.min),
         "median": number(summary.median),
@@ -130,7 +143,13 @@ def _gates_by_metric(verdicts: Sequence[Verdict], demo: bool) -> dict[str, list[
 
 def number(value: float | None) -> str:
     """A number by itself; a dash for what is not known."""
-    return "-" if value is None else f"{value:.{_decimals(value)}f}"
+    return "-" if value is None else _fixed(value, _decimals(value))
+
+
+def _fixed(value: float | None, places: int) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.{places}f}" if abs(value) < 1e9 else f"{value:.4g}"
 
 
 def _decimals(*values: float | None) -> int:

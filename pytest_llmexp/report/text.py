@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 
 from tabulate import tabulate
 
 from pytest_llmexp.core.models import Run
 from pytest_llmexp.core.printable import one_line, printable
-from pytest_llmexp.report.table import number, render_table
+from pytest_llmexp.report.table import number, render_table, short_name
 from pytest_llmexp.report.view import ExperimentView, prompt_labels
 
 _MAX_PROBLEMS = 5
@@ -48,15 +49,17 @@ def render_runs(view: ExperimentView, *, width: int = 80) -> str:
 def run_label(run: Run) -> str:
     """Return a run's short name, such as `test_title[0.0-run3]`."""
     case = f"{run.case_id}-" if run.case_id else ""
-    return f"{_short(run.test)}[{case}run{run.run_index}]"
+    return f"{short_name(run.test)}[{case}run{run.run_index}]"
 
 
 def notes(view: ExperimentView, *, width: int = 80) -> Iterator[Note]:
     """Yield the lines under the table: gates that did not pass, totals, prompts, what is missing."""
+    names = Counter(short_name(test.test) for test in view.tests)
     for verdict in view.verdicts:
         if verdict.verdict != "passed":
             word = {"failed": "GATE FAILED", "undecided": "GATE UNDECIDED"}[verdict.verdict]
-            text = f"{word} {_short(verdict.test)}: {verdict.gate}, {verdict.detail}"
+            name = verdict.test if names[short_name(verdict.test)] > 1 else short_name(verdict.test)
+            text = f"{word} {name}: {verdict.gate}, {verdict.detail}"
             yield Note(printable(text), bad=verdict.verdict == "failed")
     yield Note(_totals(view))
     yield from _explanations(view)
@@ -109,7 +112,3 @@ def _metrics(view: ExperimentView, run: Run) -> str:
 def _wrapped(text: str, width: int) -> Iterator[Note]:
     lines = textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     return map(Note, lines)
-
-
-def _short(test: str) -> str:
-    return test.rpartition("::")[2]

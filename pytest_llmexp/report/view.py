@@ -51,8 +51,8 @@ class ExperimentView:
 
     @property
     def is_demo(self) -> bool:
-        """Whether the answers came from the built-in stand-in, so that verdicts say nothing of a model."""
-        return "not an LLM" in self.experiment.model_source and self.calls.calls > 0
+        """Whether the built-in stand-in gave some of the answers, so that verdicts say nothing of a model."""
+        return self.calls.local > 0
 
     @property
     def problems(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import pytest
 
 from pytest_llmexp.core.errors import ConfigurationError
 from pytest_llmexp.core.gates import parse_gate
-from pytest_llmexp.runtest.marks import ExperimentMark, count_runs, is_experiment, read_marks
+from pytest_llmexp.core.redact import safe_identity
+from pytest_llmexp.runtest.marks import NAME, ExperimentMark, count_runs, is_experiment, read_marks
 
 RUN_PARAMETER = "experiment_run"
 plan_key = pytest.StashKey["RunPlan"]()
@@ -36,14 +37,19 @@ def multiply(metafunc: pytest.Metafunc, runs: int | None) -> None:
     metafunc.parametrize(RUN_PARAMETER, indices, indirect=True, ids=[f"run{index}" for index in indices])
 
 
-def plan_items(items: Sequence[pytest.Item], runs: int | None, session_gates: tuple[str, ...]) -> list[str]:
+def plan_items(
+    items: Sequence[pytest.Item],
+    runs: int | None,
+    session_gates: tuple[str, ...],
+    redact: Callable[[str], str],
+) -> list[str]:
     """Give every experiment item its `RunPlan` (in its stash) and return what is wrong, a line per test."""
     problems = [*_gate_problems(session_gates)]
     marks: dict[str, ExperimentMark | None] = {}
     for item in items:
-        if not is_experiment(item):
+        if not is_experiment(item) or _only_inherits(item):
             continue
-        test = _test_name(item)
+        test = test_name(item)
         if test not in marks:
             try:
                 marks[test] = _mark_of(item, runs, () if problems else session_gates)
@@ -52,8 +58,13 @@ def plan_items(items: Sequence[pytest.Item], runs: int | None, session_gates: tu
                 problems.append(f"{test}: {error}")
         mark = marks[test]
         if mark is not None:
-            item.stash[plan_key] = _plan(item, test, mark)
+            item.stash[plan_key] = _plan(item, test, mark, redact)
     return problems
+
+
+def _only_inherits(item: pytest.Item) -> bool:
+    """Say whether an item that is no test function, such as a doctest, just sits in a marked module."""
+    return not isinstance(item, pytest.Function) and not any(mark.name == NAME for mark in item.own_markers)
 
 
 def _gate_problems(session_gates: tuple[str, ...]) -> list[str]:
@@ -76,18 +87,18 @@ def _mark_of(item: pytest.Item, runs: int | None, session_gates: tuple[str, ...]
     return read_marks(item, runs, session_gates)
 
 
-def _test_name(item: pytest.Item) -> str:
+def test_name(item: pytest.Item) -> str:
     """The node id without parameters and without what other plugins add to it."""
     name = getattr(item, "originalname", None) or item.name
     parent = item.parent.nodeid if item.parent else ""
     return f"{parent}::{name}" if parent else name
 
 
-def _plan(item: pytest.Item, test: str, mark: ExperimentMark) -> RunPlan:
+def _plan(item: pytest.Item, test: str, mark: ExperimentMark, redact: Callable[[str], str]) -> RunPlan:
     callspec = item.callspec  # type: ignore[attr-defined]
     params = dict(callspec.params)
     index = params.pop(RUN_PARAMETER)
-    return RunPlan(test, _case_id(callspec.id, index), index, params, mark)
+    return RunPlan(test, safe_identity(_case_id(callspec.id, index), redact), index, params, mark)
 
 
 def _case_id(full_id: str, index: int) -> str:

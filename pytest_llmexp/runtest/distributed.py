@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from pytest_llmexp.runtest.options import Settings
-from pytest_llmexp.runtest.private_api import forbid_worker_restarts
 
 KEY = "llmexp"
-_RUN_ID = re.compile(r"[\[-]run\d+[\]-]")
+_RUN_ID = r"[\[-]run\d+[\]-]"  # compiled when it is needed: start-up cost
 _RESTARTS_LOSE_TESTS = ("loadfile", "loadscope", "loadgroup")
 
 
@@ -50,7 +49,7 @@ def equip_worker(node: Any, settings: Settings, experiment_id: str) -> None:
 
 def may_hold_experiments(node_ids: Sequence[str]) -> bool:
     """Say whether ids that a worker collected look like runs. The controller sees nothing but ids."""
-    return any(_RUN_ID.search(node_id) for node_id in node_ids)
+    return any(re.search(_RUN_ID, node_id) for node_id in node_ids)
 
 
 def forbid_lossy_restarts(config: pytest.Config) -> str | None:
@@ -58,6 +57,8 @@ def forbid_lossy_restarts(config: pytest.Config) -> str | None:
     mode = config.getoption("dist", "no")
     if mode not in _RESTARTS_LOSE_TESTS or config.getoption("maxworkerrestart", None) is not None:
         return None
+    from pytest_llmexp.runtest.private_api import forbid_worker_restarts  # start-up cost: few sessions need it
+
     if not forbid_worker_restarts(config):
         return None
     return f"--dist {mode} loses or repeats runs when a crashed worker is replaced, so it is not replaced"

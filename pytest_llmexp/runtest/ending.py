@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
+from pytest_llmexp.core.errors import StoreError
 from pytest_llmexp.runtest import distributed
 from pytest_llmexp.runtest.state import state_key
 
@@ -22,4 +23,5 @@ def end_session(session: pytest.Session) -> Iterator[None]:
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
     yield
     if state.session is not None:
-        state.session.note_exit(int(session.exitstatus))
+        with suppress(StoreError):  # a store that cannot be written was reported when the experiment was finished
+            state.session.note_exit(int(session.exitstatus))

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from pytest_llmexp.runtest.collection import RunPlan, plan_key
 from pytest_llmexp.runtest.outcomes import NOTE, RunOutcome, make_safe, next_outcome, tolerate
 from pytest_llmexp.runtest.private_api import body_arguments
 from pytest_llmexp.runtest.session import ExperimentSession
-from pytest_llmexp.tracking.recorder import RunRecorder, entered
+from pytest_llmexp.tracking.recorder import RunRecorder, current_scope, entered
 
 
 class RunInProgress:
@@ -77,6 +78,14 @@ def run_in_progress(item: pytest.Item, session: ExperimentSession) -> Iterator[N
     finally:
         run.end()
         del item.stash[run_key]
+
+
+@contextmanager
+def outside_runs() -> Iterator[None]:
+    """Leave the run for the body of the with statement: what a shared fixture does belongs to no single run."""
+    scope = current_scope()
+    with entered(replace(scope, run=None) if scope else None):
+        yield
 
 
 def note_phase(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[Any]) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from pytest_llmexp.runtest.state import state_key
+
 if TYPE_CHECKING:
     from openai import OpenAI
     from pydantic import BaseModel
@@ -96,13 +98,12 @@ def _recorder(fixture: str, request: pytest.FixtureRequest) -> RunRecorder:
     return recorder
 
 
-def _clients(fixture: str) -> Clients:
-    from pytest_llmexp.tracking.recorder import current_scope  # start-up cost, as above
-
-    scope = current_scope()
-    if scope is None or scope.experiment.clients is None:
-        raise pytest.UsageError(f"the fixture {fixture!r} is for experiments: mark the test @pytest.mark.experiment")
-    return scope.experiment.clients
+def _clients(request: pytest.FixtureRequest) -> Clients:
+    """The session's clients. A session fixture's error would be kept for all tests, so unmarked ones may have it."""
+    session = request.config.stash[state_key].session
+    if session is None:
+        raise pytest.UsageError("the fixture 'llm_client' is for experiments: mark a test @pytest.mark.experiment")
+    return session.open_recording().clients
 
 
 @pytest.fixture
@@ -121,12 +122,12 @@ def record_metric(request: pytest.FixtureRequest) -> RecordMetric:
 
 
 @pytest.fixture(scope="session")
-def llm_client() -> OpenAI:
+def llm_client(request: pytest.FixtureRequest) -> OpenAI:
     """The openai client that bots use, shared by the process.
 
     Override it in conftest.py to use a client of your own; its calls are recorded all the same.
     """
-    return _clients("llm_client").client()
+    return _clients(request).client()
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def bot(request: pytest.FixtureRequest, llm_client: Any) -> BotFactory:
     from pytest_llmexp.tracking import bots  # start-up cost: openai and pydantic
 
     _recorder("bot", request)
-    client = None if _is_shared(llm_client) else llm_client
+    client = None if _is_shared(request, llm_client) else llm_client
     return _factory(bots.SimpleBot, bots.StructuredBot, bots.ToolBot, client)
 
 
@@ -149,12 +150,12 @@ def async_bot(request: pytest.FixtureRequest, llm_client: Any) -> BotFactory:
     from pytest_llmexp.tracking import bots  # start-up cost, as above
 
     _recorder("async_bot", request)
-    client = None if _is_shared(llm_client) else llm_client
+    client = None if _is_shared(request, llm_client) else llm_client
     return _factory(bots.AsyncSimpleBot, bots.AsyncStructuredBot, bots.AsyncToolBot, client)
 
 
-def _is_shared(client: Any) -> bool:
-    return client is _clients("bot").made_client()
+def _is_shared(request: pytest.FixtureRequest, client: Any) -> bool:
+    return client is _clients(request).made_client()
 
 
 def _factory(simple: Any, structured: Any, tool: Any, client: Any) -> BotFactory:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_llmexp.core.models import Verdict
+from pytest_llmexp.core.printable import printable
 
 QUIET = "llmexp_quiet"  # the attribute of a report that is counted but has no letter among the dots
 
@@ -37,16 +38,16 @@ def gate_reports(verdicts: Sequence[Verdict]) -> Iterator[pytest.TestReport]:
         yield _report(verdict, "teardown", "passed", None)
 
 
-def trouble_reports(message: str) -> Iterator[pytest.TestReport]:
-    """Yield the reports of an experiment whose summary could not be made: it must not look green."""
+def trouble_reports(what: str, message: str) -> Iterator[pytest.TestReport]:
+    """Yield the reports of an experiment whose records or summary are not whole: it must not look green."""
     for when in ("setup", "call", "teardown"):
         failed = when == "call"
         yield pytest.TestReport(
-            nodeid="llmexp::summary",
-            location=("llmexp", 0, "summary"),
+            nodeid=f"llmexp::{what}",
+            location=("llmexp", 0, what),
             keywords={},
             outcome="failed" if failed else "passed",
-            longrepr=f"the experiment could not be summarised: {message}" if failed else None,
+            longrepr=printable(message) if failed else None,
             when=when,
         )
 

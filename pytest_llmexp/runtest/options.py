@@ -158,6 +158,8 @@ def _database(given: _Given | None, config: pytest.Config) -> str:
         return str(config.rootpath / "message_log.db")
     if not given.text:
         raise pytest.UsageError(f"{given.where} is empty; it is the path of an SQLite file or a database URL")
+    if given.text == ":memory:" or given.text.startswith("file:") or given.text.endswith("/"):
+        raise pytest.UsageError(f"{given.where} is {given.text!r}; it is the path of a file, or sqlite:///path")
     return given.text if "://" in given.text else str(given.folder / Path(given.text).expanduser())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -32,10 +32,10 @@ def next_outcome(earlier: RunOutcome | None, call: pytest.CallInfo[Any]) -> RunO
     """
     phase: Phase = call.when  # type: ignore[assignment]
     duration = call.duration if phase == "call" else earlier.duration_s if earlier else None
+    if earlier is not None and earlier.status in ("failed", "error"):  # a failed subtest, or an earlier attempt
+        return replace(earlier, duration_s=duration)
     if call.excinfo is None:
         return RunOutcome("passed", duration_s=duration) if phase == "call" else earlier
-    if earlier is not None and earlier.status in ("failed", "error"):
-        return earlier
     status = _status(call.excinfo.value, phase)
     error = printable(call.excinfo.exconly(tryshort=True)) if status != "skipped" else str(call.excinfo.value)
     return RunOutcome(status, phase, error, duration)
@@ -44,6 +44,8 @@ def next_outcome(earlier: RunOutcome | None, call: pytest.CallInfo[Any]) -> RunO
 def _status(error: BaseException, phase: Phase) -> RunStatus:
     if isinstance(error, pytest.skip.Exception):
         return "skipped"
+    if isinstance(error, pytest.fail.Exception) and "from pytest-timeout" in str(error):
+        return "error"  # it calls pytest.fail, but a timeout says nothing of quality
     expected = (AssertionError, pytest.fail.Exception, pytest.xfail.Exception)
     return "failed" if phase == "call" and isinstance(error, expected) else "error"
 

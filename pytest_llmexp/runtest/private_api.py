@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from _pytest import runner
 
 
 def body_arguments(item: pytest.Function) -> dict[str, Any]:
@@ -38,3 +39,8 @@ def forbid_worker_restarts(config: pytest.Config) -> bool:
         return False
     scheduler._max_worker_restart = 0
     return True
+
+
+def plain_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> object:
+    """Execute an item as pytest itself does, whatever other plugins would do with it."""
+    return runner.pytest_runtest_protocol(item, nextitem)

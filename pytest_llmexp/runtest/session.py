@@ -16,6 +16,7 @@ import pytest
 from pytest_llmexp.core.errors import ConfigurationError, StoreError
 from pytest_llmexp.core.gates import parse_gate
 from pytest_llmexp.core.models import Experiment
+from pytest_llmexp.core.redact import Redactor
 from pytest_llmexp.core.stats import load_special_functions
 from pytest_llmexp.lifecycle import Outcome, absent_runs, begin, default_name, finish
 from pytest_llmexp.recording import Recording
@@ -36,12 +37,15 @@ class ExperimentSession:
         self.settings = settings
         self.experiment_id = experiment_id
         self.plan: Plan = {}
+        self.collected: Mapping[str, int] = {}
         self.problems: list[str] = []
         self.notices: list[str] = []
+        self.crash_notice = ""  # what to know if a worker crashed
         self.outcome: Outcome | None = None
         self.experiment: Experiment | None = None
         self.recording: Recording | None = None
         self.worker = worker
+        self.redact = Redactor(environ)
         self._rootpath = rootpath
         self._environ = environ
         self._store: Store | None = None
@@ -64,7 +68,9 @@ class ExperimentSession:
         source = self.source()
         threading.Thread(target=load_special_functions, daemon=True).start()  # needed at the end, if at all
         try:
-            self._store = open_store(self.settings.db, create=True, synchronous=self.settings.synchronous)
+            self._store = open_store(
+                self.settings.db, create=True, redact=self.redact, synchronous=self.settings.synchronous
+            )
         except StoreError as error:
             raise pytest.UsageError(str(error)) from None
         self.notices.extend(self._store.warnings)
@@ -92,7 +98,7 @@ class ExperimentSession:
     def _hand_in_plan(self, recording: Recording) -> None:
         """Workers know the tests, the controller does not. All know the same, so the first one's plan will do."""
         try:
-            with open_store(self.settings.db) as store:
+            with open_store(self.settings.db, redact=self.redact) as store:
                 experiment = store.experiment(self.experiment_id)
                 if not experiment.metadata.get("plan"):
                     store.write([replace(experiment, metadata={**experiment.metadata, "plan": self.plan})])
@@ -124,17 +130,21 @@ class ExperimentSession:
         self.close_recording()
         assert self._store is not None
         current = self._store.experiment(self.experiment_id)
-        plan: Plan = current.metadata.get("plan") or {}
+        runs = self._store.runs(self.experiment_id)
+        stored: Plan = current.metadata.get("plan") or {}
+        whole = {self.redact(run.test): run.test for run in runs}  # the plan is JSON, which the store redacts
+        plan = self.plan or {whole.get(test, test): part for test, part in stored.items()}
         gates = {test: [parse_gate(text) for text in part["gates"]] for test, part in plan.items()}
         everywhere = [parse_gate(text) for text in self.settings.gates]
         planned = {(test, case): count for test, part in plan.items() for case, count in part["cases"].items()}
-        absent = absent_runs(self._store.runs(self.experiment_id), planned)
+        absent = absent_runs(runs, planned)
         self.outcome = finish(
             self._store,
             current,
             gates,
             everywhere=everywhere,
             planned=planned,
+            partial={test: part["of"] for test, part in plan.items() if sum(part["cases"].values()) < part["of"]},
             problems=self.problems,
             interrupted=interrupted and (bool(absent) or not judged),
         )
@@ -150,7 +160,9 @@ class ExperimentSession:
         """Return the node ids of the runs of some tests, from what was recorded."""
         runs = self._store.runs(self.experiment_id) if self._store and tests else []
         return [
-            f"{run.test}[{run.case_id and run.case_id + '-'}run{run.run_index}]" for run in runs if run.test in tests
+            f"{run.test}[{run.case_id + '-' if run.params else ''}run{run.run_index}]"
+            for run in runs
+            if run.test in tests
         ]
 
     def note_exit(self, exit_status: int) -> None:
@@ -172,12 +184,16 @@ class ExperimentSession:
         return self._store
 
 
-def make_plan(items: Iterable[pytest.Item]) -> Plan:
-    """Return what is going to be executed: per test its gates, and per case the number of runs."""
+def make_plan(items: Iterable[pytest.Item], collected: Mapping[str, int]) -> Plan:
+    """Return what is going to be executed: per test its gates, per case the number of runs, and `of` how many.
+
+    `collected` says how many runs each test had before some were deselected.
+    """
     plans: list[RunPlan] = [item.stash[plan_key] for item in items if plan_key in item.stash]
     counts = Counter((plan.test, plan.case_id) for plan in plans)
     made: Plan = {}
     for plan in plans:
         part = made.setdefault(plan.test, {"gates": [gate.text for gate in plan.mark.gates], "cases": {}})
         part["cases"][plan.case_id] = counts[plan.test, plan.case_id]
+        part["of"] = max(collected.get(plan.test, 0), plan.mark.n * len(part["cases"]))
     return made

@@ -7,11 +7,11 @@ pytest-xdist (begins and finishes, runs nothing), or a worker (records into what
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmexp.core.ids import new_id
 from pytest_llmexp.runtest.distributed import worker_input
 from pytest_llmexp.runtest.options import Settings, read_settings
 
@@ -25,12 +25,19 @@ class PluginState:
     def __init__(self, config: pytest.Config) -> None:
         sent = worker_input(config)
         self.settings = Settings.from_plain(sent["settings"]) if sent else read_settings(config)
-        self.experiment_id: str = sent["experiment_id"] if sent else new_id("exp")
         self.worker: str = sent["worker"] if sent else ""
         self.session: ExperimentSession | None = None
         self.usage_error: str | None = None
         self.worker_problems: list[str] = []
         self._rootpath = config.rootpath
+        self._sent_id: str | None = sent["experiment_id"] if sent else None
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """The id of this session's experiment: what the controller sent, else a new one."""
+        from pytest_llmexp.core.ids import new_id  # start-up cost, as below
+
+        return self._sent_id or new_id("exp")
 
     def make_session(self) -> ExperimentSession:
         """Return the experiment's session, made the first time it is needed."""

@@ -23,7 +23,8 @@ def header(session: ExperimentSession, config: pytest.Config) -> str:
     """Return the line that says what is recorded, where, and who answers."""
     db = session.settings.db
     place = db if "://" in db else os.path.relpath(db, config.invocation_params.dir)
-    return f'llmexp: experiment "{session.name}", model {session.source().label}, db {place}'
+    line = f'llmexp: experiment "{session.name}", model {session.source().label}, db {place}'
+    return one_line(session.redact(line), 1000)
 
 
 def write_summary(reporter: Any, session: ExperimentSession, config: pytest.Config) -> None:
@@ -43,16 +44,23 @@ def _write(reporter: Any, view: ExperimentView, session: ExperimentSession, verb
         reporter.section(f"llmexp: experiment {experiment.name}", sep="=")
         width = terminal_width(reporter)
         if table := render_table(view, width=width, verbosity=verbosity):
-            reporter.write_line(table)
+            _write_lines(reporter, table)
         if verbosity >= 2:
-            reporter.write_line(render_runs(view, width=width))
+            _write_lines(reporter, render_runs(view, width=width))
     for note in notes(view, width=terminal_width(reporter)):
         if note.bad or verbosity > -2:
             reporter.write_line(str(note), red=note.bad)
+    if session.crash_notice and "crashed" in view.statuses:
+        reporter.write_line(f"note: {session.crash_notice}", yellow=True)
     for notice in session.notices:
         reporter.write_line(f"note: {notice}", yellow=True)
     if verbosity > -2:
         reporter.write_line(f"id: {experiment.id}  more: llmexp show {experiment.name}{_db(session)}")
+
+
+def _write_lines(reporter: Any, text: str) -> None:
+    for line in text.splitlines():  # one at a time: pytest escapes what a terminal cannot show, newlines included
+        reporter.write_line(line)
 
 
 def _db(session: ExperimentSession) -> str:

@@ -14,7 +14,7 @@ FLOAT: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
 
 
 def exact(name: str, *more: Any, nullable: bool = False) -> Column[str]:
-    """Ids, hashes, times and words of a fixed set: made by this package, kept as they are."""
+    """What records are found and grouped by (ids, hashes, times, names in code, ids of cases): kept as it is."""
     return Column(name, Text, *more, nullable=nullable, info={"kind": "exact"})
 
 
@@ -23,9 +23,9 @@ def key(name: str, *more: Any) -> Column[str]:
     return Column(name, Text, *more, primary_key=True, nullable=False, info={"kind": "exact"})
 
 
-def text(name: str, *, nullable: bool = False, key: bool = False) -> Column[str]:
+def text(name: str, *, nullable: bool = False) -> Column[str]:
     """Text from users, models and exceptions: redacted."""
-    return Column(name, Text, nullable=nullable, primary_key=key, info={"kind": "text"})
+    return Column(name, Text, nullable=nullable, info={"kind": "text"})
 
 
 def names(name: str) -> Column[str]:

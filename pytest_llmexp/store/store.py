@@ -35,6 +35,7 @@ from pytest_llmexp.store.lock import FileLock
 from pytest_llmexp.store.records import RecordDecoder, RecordEncoder
 
 R = TypeVar("R", bound=Record)
+NOT_AN_LLM = "(not an LLM)"  # how the built-in server signs its answers
 _CRASHED = "the process that ran this ended before the run did"
 _CHUNK = 10_000  # rows turned into records at a time
 _END = "\U0010ffff"  # sorts after whatever an id begins with
@@ -61,6 +62,7 @@ class CallTotals(NamedTuple):
     failed: int
     unattributed: int
     replayed: int
+    local: int
     unpriced: int
     input_tokens: int | None
     output_tokens: int | None
@@ -245,6 +247,7 @@ class Store:
             func.count(case((calls.status == "error", 1))),
             func.count(case((calls.run_id.is_(None), 1))),
             func.count(case((calls.replayed_from.is_not(None), 1))),
+            func.count(case((calls.model_returned.endswith(NOT_AN_LLM), 1))),
             func.count(case((calls.cost_usd.is_(None), 1))),
             func.sum(calls.input_tokens),
             func.sum(calls.output_tokens),

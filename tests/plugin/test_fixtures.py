@@ -181,19 +181,3 @@ def test_function_fixtures_belong_to_their_run_and_wider_ones_are_shared(suite: 
     store = suite.store()
     experiment = store.experiment("x")
     assert len({call.run_id for call in store.calls(experiment.id)}) == 3
-
-
-def test_calls_of_module_fixtures_belong_to_the_run_that_set_them_up_or_to_none(suite: Suite) -> None:
-    suite.write("""
-        import pytest
-        from pytest_llmexp import SimpleBot
-        @pytest.fixture(scope="module")
-        def story():
-            yield SimpleBot("You.")("Tell me a story.")
-        @pytest.mark.experiment(n=2)
-        def test_x(story): assert story
-    """)
-    suite.run("--experiment-name=x").assert_outcomes(passed=2)
-    store = suite.store()
-    (call,) = store.calls(store.experiment("x").id)
-    assert call.status == "ok"

@@ -14,6 +14,7 @@ SCORES = """
     @pytest.mark.experiment(n=4, gates=["mean(score) >= 3", "max(score) <= 3", "mean(depth) >= 1"])
     def test_x(experiment_run, record_metric):
         record_metric("score", experiment_run.index)
+        if experiment_run.index == 1: record_metric("depth", 1)
 """
 
 

@@ -209,7 +209,7 @@ def test_every_gate_gets_a_verdict_in_order() -> None:
 def test_details_are_one_line_of_ascii() -> None:
     cases = (CaseValues("caf\u00e9\n\x1b[31m", (1.0,), 0), CaseValues("b", (2.0,), 0))
     sample = Sample(test="t", metric="größe\n", kind="float", better=None, bounds=None, cases=cases)
-    for gate in ('mean("größe\\n") >= 2', 'mean("größe") >= 2', 'pass_rate("größe\\n") >= 2'):
+    for gate in ('mean("größe\\n") >= 1', 'mean("größe") >= 2', 'pass_rate("größe\\n") >= 1'):
         detail = verdict(gate, sample).detail
         assert detail.isascii()
         assert detail.isprintable()
@@ -251,7 +251,9 @@ _CASES = st.lists(
 _TERMS = st.sampled_from(
     ["mean(x)", "median(x)", "p90(x)", "min(x)", "max(x)", "sum(x)", "rate(x >= 0.5)", "rate(x < 0.5)"]
 )
-_GATES = st.tuples(_TERMS, st.sampled_from([">=", ">", "<=", "<"]), st.sampled_from([0.0, 0.2, 0.5, 0.75, 1.0, 2.0]))
+_GATES = st.tuples(
+    _TERMS, st.sampled_from([">=", ">", "<=", "<"]), st.sampled_from([0.0, 0.2, 0.5, 0.75, 1.0, 2.0])
+).filter(lambda gate: not gate[0].startswith("rate") or gate[2] <= 1)
 
 
 @given(_CASES, _GATES)

@@ -172,3 +172,9 @@ def test_a_hostile_text_does_not_hold_up_the_parser(unit: str) -> None:
         _parses(text)
     # a quadratic reader would still pass; one that backtracks exponentially would not come back
     assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize("text", ["pass_rate >= 90", "pass_rate(ok) >= 1.5", "rate(x > 3) <= -0.1"])
+def test_a_share_lies_between_0_and_1(text: str) -> None:
+    with pytest.raises(GateSyntaxError, match=r"between 0 and 1"):
+        parse_gate(text)

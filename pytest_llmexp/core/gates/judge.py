@@ -53,7 +53,9 @@ def _judge(experiment_id: str, test: str, gate: Gate, samples: Mapping[str, Samp
     if sample is None:
         runs = samples.get("pass_rate")
         lost = runs.n + runs.missing if runs else 0
-        return _verdict(experiment_id, test, gate, detail=_absent(gate.metric, samples), missing=lost)
+        # where every run passed, nothing else can have kept the metric away: the gate asks for what is not there
+        word: VerdictWord = "failed" if runs and not runs.missing and all(runs.values) else "undecided"
+        return _verdict(experiment_id, test, gate, word=word, detail=_absent(gate.metric, samples), missing=lost)
     if gate.condition is not None:
         sample = _indicator(sample, gate.condition)
     if (why := _unanswerable(gate, sample)) is not None:

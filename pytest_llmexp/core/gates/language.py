@@ -98,6 +98,8 @@ def parse_gate(text: str) -> Gate:
     statistic, metric, condition = _read_term(reader)
     comparison = reader.comparison()
     threshold = reader.number()
+    if statistic in ("pass_rate", "rate") and not 0 <= threshold <= 1:
+        reader.fail(f"a share of runs lies between 0 and 1, not at {_number_text(threshold)} (90 % is 0.9)")
     reader.end()
     return Gate(statistic=statistic, metric=metric, condition=condition, comparison=comparison, threshold=threshold)
 
