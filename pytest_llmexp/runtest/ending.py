@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from pytest_llmexp.core.errors import StoreError
 from pytest_llmexp.runtest import distributed
 from pytest_llmexp.runtest.state import state_key
 
@@ -23,5 +22,7 @@ def end_session(session: pytest.Session) -> Iterator[None]:
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
     yield
     if state.session is not None:
+        from pytest_llmexp.core.errors import StoreError  # start-up cost: only experiments need it
+
         with suppress(StoreError):  # a store that cannot be written was reported when the experiment was finished
             state.session.note_exit(int(session.exitstatus))
