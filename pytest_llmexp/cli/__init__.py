@@ -45,6 +45,6 @@ class _Commands(click.Group):
 def main() -> None:
     """Look at the experiments that pytest recorded.
 
-    Every command takes --db PATH; without it the store is the environment variable LLMEXP_DB, else
-    message_log.db in the current folder.
+    Every command that reads a store takes --db PATH; without it the store is the environment variable
+    LLMEXP_DB, else message_log.db in the current folder.
     """

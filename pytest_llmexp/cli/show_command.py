@@ -8,6 +8,7 @@ import shutil
 import click
 
 from pytest_llmexp.cli.database import db_option, open_for_reading
+from pytest_llmexp.core.printable import one_line
 from pytest_llmexp.report.plain import view_document
 from pytest_llmexp.report.text import render_text
 from pytest_llmexp.report.view import load_view
@@ -36,6 +37,8 @@ def command(ref: str, db: str, verbose: int, as_json: bool) -> None:
         click.echo(json.dumps(view_document(view), indent=2))
         return
     started = experiment.started_at[:19].replace("T", " ")
-    click.echo(f'experiment "{experiment.name}" {experiment.id}, {experiment.status}, started {started} UTC')
-    click.echo(f"model {experiment.model_source}")
+    click.echo(
+        f'experiment "{one_line(experiment.name, 200)}" {experiment.id}, {experiment.status}, started {started} UTC'
+    )
+    click.echo(f"model {one_line(experiment.model_source, 200)}")
     click.echo(render_text(view, width=shutil.get_terminal_size().columns, verbosity=verbose))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,10 @@ def write_summary(reporter: Any, session: ExperimentSession, config: pytest.Conf
 
 def _write(reporter: Any, view: ExperimentView, session: ExperimentSession, verbosity: int) -> None:
     experiment = view.experiment
+    name = one_line(experiment.name, 200)
     reporter.ensure_newline()
     if verbosity > -2:
-        reporter.section(f"llmexp: experiment {experiment.name}", sep="=")
+        reporter.section(f"llmexp: experiment {name}", sep="=")
         width = terminal_width(reporter)
         if table := render_table(view, width=width, verbosity=verbosity):
             _write_lines(reporter, table)
@@ -55,7 +57,7 @@ def _write(reporter: Any, view: ExperimentView, session: ExperimentSession, verb
     for notice in session.notices:
         reporter.write_line(f"note: {notice}", yellow=True)
     if verbosity > -2:
-        reporter.write_line(f"id: {experiment.id}  more: llmexp show {experiment.name}{_db(session)}")
+        reporter.write_line(f"id: {experiment.id}  more: llmexp show {shlex.quote(name)}{_db(session)}")
 
 
 def _write_lines(reporter: Any, text: str) -> None:

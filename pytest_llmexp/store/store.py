@@ -232,13 +232,6 @@ class Store:
             with self._connections.writing() as connection:
                 connection.execute(statement, rows)
 
-    def count_unattributed(self, experiment_id: str) -> int:
-        """Return how many calls of an experiment belong to no run."""
-        calls = schema.calls.c
-        statement = select(func.count()).where(calls.experiment_id == experiment_id, calls.run_id.is_(None))
-        with self._connections.reading() as connection:
-            return int(connection.execute(statement).scalar_one())
-
     def call_totals(self, experiment_id: str) -> CallTotals:
         """Return what all calls of an experiment added up to, evaluation and unattributed ones included."""
         calls = schema.calls.c

@@ -139,7 +139,7 @@ def test_calls_can_be_read_per_run(store: Store) -> None:
     store.write([experiment(), run(), run("run_2"), call(), call("call_2", "run_2"), call("call_3", None)])
     assert [each.id for each in store.calls("exp_1")] == ["call_1", "call_2", "call_3"]
     assert [each.id for each in store.calls("exp_1", "run_2")] == ["call_2"]
-    assert store.count_unattributed("exp_1") == 1
+    assert store.call_totals("exp_1").unattributed == 1
 
 
 def test_totals_add_up_generation_calls_and_know_what_they_do_not_know(store: Store) -> None:

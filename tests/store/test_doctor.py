@@ -127,7 +127,7 @@ def test_calls_of_lost_runs_are_kept(path: Path) -> None:
     (found,) = saved.experiments()
     assert (found.id, found.name, found.status) == ("exp_1", "salvaged", "interrupted")
     assert len(saved.calls("exp_1")) == 1000
-    assert saved.count_unattributed("exp_1") == 10
+    assert saved.call_totals("exp_1").unattributed == 10
     assert len(saved.metrics("exp_1")) == 990
     saved.close()
 

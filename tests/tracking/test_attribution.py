@@ -242,7 +242,7 @@ def test_a_call_after_the_end_of_its_run_belongs_to_no_run(lab: Lab) -> None:
         thread.join()
     assert asked.is_set()
     assert lab.call().run_id is None
-    assert lab.store.count_unattributed(lab.id) == 1
+    assert lab.store.call_totals(lab.id).unattributed == 1
     assert lab.store.prompt_uses(lab.id) == []
     assert lab.store.metrics(lab.id) == []
 

@@ -171,7 +171,7 @@ def test_in_a_running_event_loop_the_block_works_as_in_a_notebook(db: Path, serv
     with open_store(db) as store:
         assert len(store.runs(running.id)) == 6
         assert len(store.metrics(running.id)) == 3
-        assert store.count_unattributed(running.id) == 0
+        assert store.call_totals(running.id).unattributed == 0
 
 
 def test_a_block_in_another_thread_works(db: Path, server: LocalModelServer) -> None:
@@ -405,7 +405,7 @@ def test_experiments_one_after_the_other_and_inside_each_other(db: Path, server:
     with open_store(db) as store:
         for running, number in ((first, 2), (outer, 2), (inner, 3)):
             assert len(store.calls(running.id)) == len(store.runs(running.id)) == number
-            assert store.count_unattributed(running.id) == 0
+            assert store.call_totals(running.id).unattributed == 0
 
 
 def test_overlapping_experiments_in_threads_keep_apart(
@@ -437,7 +437,7 @@ def test_overlapping_experiments_in_threads_keep_apart(
         for number, running in enumerate(finished):
             asked = [call.request["messages"][0]["content"] for call in store.calls(running.id)]
             assert asked == [f"experiment {number}"] * 3 * (1 + number % 2)
-            assert store.count_unattributed(running.id) == 0
+            assert store.call_totals(running.id).unattributed == 0
     assert untouched() == before
 
 
