@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +14,7 @@ from pytest_llmexp.core import models
 from pytest_llmexp.core.clock import utc_now
 from pytest_llmexp.core.gates import Gate, judge
 from pytest_llmexp.core.ids import new_id
-from pytest_llmexp.core.summary import Sample, collect_samples, distinct_runs, summarise
+from pytest_llmexp.core.summary import AnyRun, RunOutcome, Sample, collect_samples, distinct_runs, summarise
 from pytest_llmexp.provenance import read_branch, read_provenance
 from pytest_llmexp.store import Store
 from pytest_llmexp.tracking.pricing import price_call
@@ -53,11 +55,49 @@ def begin(
         packages=seen.packages,
         user=seen.user,
         tags=dict(tags or {}),
-        metadata=dict(metadata or {}),
+        metadata={**(metadata or {}), "process": {"host": platform.node(), "pid": os.getpid()}},
         model_source=source.label,
     )
-    store.write([experiment])
+    abandoned = [each for each in store.running_experiments() if is_abandoned(each)]
+    store.write([experiment, *(replace(each, status="interrupted") for each in abandoned)])
     return experiment
+
+
+def is_abandoned(experiment: models.Experiment) -> bool:
+    """Say whether an experiment that was never finished has lost the process that began it, on this machine."""
+    process = experiment.metadata.get("process") or {}
+    if experiment.status != "running" or process.get("host") != platform.node():
+        return False
+    try:
+        os.kill(int(process["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, KeyError):  # it is somebody else's, or cannot be asked for
+        return False
+    return False
+
+
+def as_it_stands(experiment: models.Experiment) -> models.Experiment:
+    """Return an experiment as `interrupted` if its process is gone: that one could not say so."""
+    return replace(experiment, status="interrupted") if is_abandoned(experiment) else experiment
+
+
+class Spent(NamedTuple):
+    """What the calls of an experiment came to; `cost_usd` is None where a price is not known."""
+
+    tokens: int
+    cost_usd: float | None
+
+
+def spent_so_far(store: Store, experiment_id: str) -> Spent:
+    """Return the tokens and, from the sums of each model's tokens, the cost of the calls that have returned."""
+    tokens, costs = 0, []
+    for model, endpoint, sent, received, cached in store.usage(experiment_id):
+        tokens += (sent or 0) + (received or 0)
+        price = price_call(model, endpoint, sent, received, cached)
+        costs.append(price and price.cost_usd)
+    known = [cost for cost in costs if cost is not None]
+    return Spent(tokens, sum(known) if costs and len(known) == len(costs) else None)
 
 
 class Outcome(NamedTuple):
@@ -89,9 +129,9 @@ def finish(
     """
     store.crash_open_runs(experiment.id)
     _price(store, experiment.id)
-    runs = store.runs(experiment.id)
+    runs, metrics = store.evidence(experiment.id)
     absent = absent_runs(runs, planned or {})
-    samples = collect_samples([*runs, *absent], store.metrics(experiment.id), store.run_totals(experiment.id))
+    samples = collect_samples([*runs, *absent], metrics, store.run_totals(experiment.id))
     summaries = summarise(experiment.id, samples)
     verdicts = [] if interrupted else judge(experiment.id, _with_session_gates(gates, everywhere, samples), samples)
     verdicts = [_of_selection(verdict, (partial or {}).get(verdict.test)) for verdict in verdicts]
@@ -107,13 +147,11 @@ def finish(
     return Outcome(ended, summaries, verdicts)
 
 
-def absent_runs(runs: Sequence[models.Run], planned: Mapping[tuple[str, str], int]) -> list[models.Run]:
+def absent_runs(runs: Iterable[AnyRun], planned: Mapping[tuple[str, str], int]) -> list[RunOutcome]:
     """Return a stand-in, as crashed, for every planned run that nobody began, so that it counts as missing."""
     begun = Counter((run.test, run.case_id) for run in distinct_runs(runs))
     return [
-        models.Run(
-            id="", experiment_id="", test=test, case_id=case_id, run_index=-index, status="crashed", started_at=""
-        )
+        RunOutcome(id="", test=test, case_id=case_id, run_index=-index, status="crashed")
         for (test, case_id), count in planned.items()
         for index in range(1, count - begun[test, case_id] + 1)
     ]

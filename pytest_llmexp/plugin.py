@@ -21,10 +21,11 @@ from pytest_llmexp.runtest.state import PluginState, state_key
 __all__ = ["async_bot", "bot", "experiment_run", "llm_client", "record_metric"]
 
 MARK = "experiment"
+_ASYNC = 0x280  # inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR; asked for every fixture of every run
 MARKER_LINE = (
-    "experiment(n=10, gates=[...], tags={...}, timeout=seconds): execute the test n times as runs of an "
+    "experiment(n=10, gates=[...], tags={...}, timeout=seconds, concurrency=N): execute the test n times as runs of an "
     "experiment, record them, and judge the gates (such as 'mean(accuracy) >= 0.8') when the session ends. "
-    "Works on functions, classes and modules: the closest n and timeout win, gates and tags add up."
+    "Works on functions, classes and modules: the closest n, timeout and concurrency win, gates and tags add up."
 )
 
 
@@ -42,7 +43,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.get_closest_marker(MARK):
         from pytest_llmexp.runtest.collection import multiply
 
-        multiply(metafunc, metafunc.config.stash[state_key].settings.runs)
+        state = metafunc.config.stash[state_key]
+        state.garbage.begin()
+        multiply(metafunc, state.settings.runs)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # sees the items before other plugins deselect some, and after
@@ -96,16 +99,21 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, trylast=True)  # inside the wrappers of pytest-asyncio and anyio, who go first
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    if fixturedef.scope == "function" or request.config.stash[state_key].session is None:
+    session = request.config.stash[state_key].session
+    if session is None or (fixturedef.scope == "function" and not is_async(fixturedef.func)):
         return (yield)
-    from pytest_llmexp.runtest.execution import outside_runs
+    from pytest_llmexp.runtest.execution import fixture_in_place
 
-    with outside_runs():
+    with fixture_in_place(fixturedef, request, session):
         return (yield)
+
+
+def is_async(function: Any) -> bool:
+    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & _ASYNC)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -123,10 +131,11 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if item.config.stash[state_key].session is not None:
+    session = item.config.stash[state_key].session
+    if session is not None:
         from pytest_llmexp.runtest.execution import note_phase
 
-        note_phase(item, report, call)
+        note_phase(item, report, call, session)
     return report
 
 
@@ -157,8 +166,10 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     state = config.stash.get(state_key, None)
-    if state is not None and state.session is not None:
-        state.session.close()
+    if state is not None:
+        state.garbage.end()
+        if state.session is not None:
+            state.session.close()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -167,17 +178,23 @@ def pytest_configure_node(node: Any) -> None:
     distributed.equip_worker(node, state.settings, state.experiment_id)
 
 
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_make_scheduler(config: pytest.Config) -> Generator[None, Any, Any]:
+    return distributed.make_scheduler(config, (yield))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None:
     if distributed.may_hold_experiments(ids):
         from pytest_llmexp.runtest.stages import begin_as_controller
 
-        begin_as_controller(node.config, node.config.stash[state_key])
+        begin_as_controller(node.config, node.config.stash[state_key], len(ids))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     state = node.config.stash[state_key]
-    problems, usage_error = distributed.read_report(node)
-    state.worker_problems.extend(problems)
+    report, usage_error = distributed.read_report(node)
+    if report is not None:
+        state.worker_reports.append(report)
     state.usage_error = state.usage_error or usage_error

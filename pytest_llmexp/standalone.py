@@ -134,6 +134,7 @@ class Experiment:
         self, recording: Recording, test: str, index: int, params: Mapping[str, Any], function: Callable[[], Any]
     ) -> tuple[Any, RunRecorder] | None:
         run = recording.recorder.begin_run(test, index, params=params)
+        run.wait_until_begun()
         self._runs[test].append(run)
         started = time.perf_counter()
         answer = attempt(run, self.errors, function)

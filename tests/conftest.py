@@ -18,10 +18,12 @@ pytest_plugins = ["pytester"]
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key, address or option of the machine reaches a test."""
+    """No key, address or option of the machine reaches a test; SUITES_CONCURRENCY sets that of the suites."""
     for name in list(os.environ):
         if name.startswith(("OPENAI_", "LLMEXP_", "PYTEST_ADDOPTS", "PYTEST_XDIST")):
             monkeypatch.delenv(name)
+    if (concurrency := os.environ.get("SUITES_CONCURRENCY")) is not None:
+        monkeypatch.setenv("LLMEXP_CONCURRENCY", concurrency)
 
 
 class Suite:

@@ -5,4 +5,4 @@ from datetime import UTC, datetime
 
 def utc_now() -> str:
     """Return the time in UTC as ISO 8601 with microseconds, such as `2026-01-31T12:00:00.000000Z`."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

@@ -57,6 +57,20 @@ _PATTERNS: Final = [
     )
 ] + [("://", re.compile(r"://[^\s:/?#@\"']{0,128}:([^\s/?#@]{1,256})@"))]
 
+# Whether any of the literals is there, in a third of the time of sixteen searches: each pattern begins with the rarest
+# character of its literals, which `re` looks for with memchr, and looks at what stands around it only then.
+_HINTS: Final = [
+    re.compile(pattern).search
+    for pattern in (
+        r"_(?:(?<=gh[pousr]_)|(?<=github_pat_)|(?<=hf_))",
+        r"-(?<=sk-)",
+        r"A(?=KIA|SIA|Iza)",
+        r"x(?=ox)",
+        r"J(?<=eyJ)",
+        r"/(?<=:/)(?=/)",
+    )
+]
+
 
 class Redactor:
     """Replaces secrets in a text: values of telling environment variables, and what looks like a key.
@@ -82,10 +96,17 @@ class Redactor:
         for secret, name in self._secrets:
             if secret in text:
                 text = text.replace(secret, name)
+        if not may_hold_key(text):
+            return text
         for literal, pattern in _PATTERNS:
             if literal in text:
                 text = pattern.sub(_replacement, text)
         return text
+
+
+def may_hold_key(text: str) -> bool:
+    """Return whether any literal that a key of known form begins with is in `text`."""
+    return "earer" in text or any(hint(text) for hint in _HINTS)
 
 
 def _forms(secret: str) -> set[str]:

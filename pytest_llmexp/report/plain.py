@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_llmexp.core.models import Experiment
 from pytest_llmexp.core.summary import distinct_runs
+from pytest_llmexp.lifecycle import as_it_stands
 from pytest_llmexp.report.view import ExperimentView
 from pytest_llmexp.store import Store
 
@@ -15,7 +16,7 @@ from pytest_llmexp.store import Store
 def experiment_row(store: Store, experiment: Experiment) -> dict[str, Any]:
     """Return one experiment as a row of a list: its own fields, the number of runs, the verdicts counted."""
     return {
-        **experiment_document(experiment),
+        **experiment_document(as_it_stands(experiment)),
         "runs": len(distinct_runs(store.runs(experiment.id))),
         "gates": dict(Counter(str(verdict.verdict) for verdict in store.verdicts(experiment.id))),
     }

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmexp.core.ids import short_hash
-from pytest_llmexp.core.models import Experiment, Metric, PromptVersion, Run, Summary, Verdict
-from pytest_llmexp.core.summary import IMPLICIT_METRICS, distinct_runs
+from pytest_llmexp.core.models import Experiment, PromptVersion, Run, Summary, Verdict
+from pytest_llmexp.core.summary import IMPLICIT_METRICS, MetricValue, distinct_runs
+from pytest_llmexp.lifecycle import as_it_stands
 from pytest_llmexp.store import CallTotals, Store
 
 
@@ -32,7 +33,7 @@ class ExperimentView:
     experiment: Experiment
     tests: Sequence[TestView]
     runs: Sequence[Run]
-    metrics: Mapping[str, Sequence[Metric]]
+    metrics: Mapping[str, Sequence[MetricValue]]
     planned: int
     calls: CallTotals
     prompts: Sequence[PromptVersion]
@@ -62,19 +63,17 @@ class ExperimentView:
 
 def load_view(store: Store, experiment: Experiment) -> ExperimentView:
     """Read an experiment's view."""
+    experiment = as_it_stands(experiment)
     runs = distinct_runs(store.runs(experiment.id))
     summaries = store.summaries(experiment.id)
     plan = experiment.metadata.get("plan") or {}
     verdicts = _as_declared(store.verdicts(experiment.id), plan)
     tests = list(dict.fromkeys([*plan, *(run.test for run in runs), *(summary.test for summary in summaries)]))
-    metrics: dict[str, list[Metric]] = {}
-    for metric in store.metrics(experiment.id):
-        metrics.setdefault(metric.run_id, []).append(metric)
     return ExperimentView(
         experiment=experiment,
         tests=[_test_view(test, summaries, verdicts) for test in tests],
         runs=runs,
-        metrics=metrics,
+        metrics=store.metric_values(experiment.id),
         planned=sum(count for part in plan.values() for count in part["cases"].values()),
         calls=store.call_totals(experiment.id),
         prompts=store.prompt_versions(experiment.id),

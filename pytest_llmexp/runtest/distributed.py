@@ -15,7 +15,8 @@ from pytest_llmexp.runtest.options import Settings
 
 KEY = "llmexp"
 _RUN_ID = r"[\[-]run\d+[\]-]"  # compiled when it is needed: start-up cost
-_RESTARTS_LOSE_TESTS = ("loadfile", "loadscope", "loadgroup")
+_DIVIDING = ("load", "worksteal", "loadfile", "loadscope", "loadgroup")
+_CREW = "llmexp-crew"
 
 
 def is_controller(config: pytest.Config) -> bool:
@@ -40,11 +41,24 @@ def equip_worker(node: Any, settings: Settings, experiment_id: str) -> None:
             f"worker {spec} may be on another machine and cannot reach the SQLite store {settings.db}; "
             "run the workers here (-n), or use a store that every machine reaches (PostgreSQL)"
         )
+    worker, workers = node.workerinput["workerid"], node.workerinput["workercount"]
     node.workerinput[KEY] = {
         "settings": settings.to_plain(),
         "experiment_id": experiment_id,
-        "worker": node.workerinput["workerid"],
+        "worker": worker,
+        "workers": workers,
+        "limit": share(settings.concurrency, workers, int("0" + worker.removeprefix("gw")) % workers),
+        "suspects": _outstanding_suspects(node.config),
     }
+
+
+def share(total: int, workers: int, position: int) -> int:
+    """Return a process's part of `total` bodies in flight; at least one.
+
+    >>> [share(8, 3, position) for position in range(3)]
+    [3, 3, 2]
+    """
+    return max(1, total // workers + (position < total % workers))
 
 
 def may_hold_experiments(node_ids: Sequence[str]) -> bool:
@@ -52,24 +66,54 @@ def may_hold_experiments(node_ids: Sequence[str]) -> bool:
     return any(re.search(_RUN_ID, node_id) for node_id in node_ids)
 
 
-def forbid_lossy_restarts(config: pytest.Config) -> str | None:
-    """Keep schedulers that lose or repeat tests after a crash (xdist#784, #435) from replacing workers."""
+def make_scheduler(config: pytest.Config, stock: Any) -> Any:
+    """Return a scheduler that keeps workers supplied with runs; xdist's own for `each` and for other plugins' ones."""
     mode = config.getoption("dist", "no")
-    if mode not in _RESTARTS_LOSE_TESTS or config.getoption("maxworkerrestart", None) is not None:
-        return None
-    from pytest_llmexp.runtest.private_api import forbid_worker_restarts  # start-up cost: few sessions need it
+    if mode not in _DIVIDING or not type(stock).__module__.startswith("xdist."):
+        return stock
+    from pytest_llmexp.runtest.scheduling import ExperimentScheduling  # start-up cost: only controllers need it
 
-    if not forbid_worker_restarts(config):
-        return None
-    return f"--dist {mode} loses or repeats runs when a crashed worker is replaced, so it is not replaced"
+    crew = _Crew()
+    config.pluginmanager.register(crew, _CREW)
+    crew.scheduler = ExperimentScheduling(config, stock, mode, crew)
+    return crew.scheduler
 
 
-def report_back(config: pytest.Config, problems: Sequence[str], usage_error: str | None) -> None:
+class _Crew:
+    """What the controller knows of its workers."""
+
+    def __init__(self) -> None:
+        self.scheduler: Any = None
+        self._reported: set[str] = set()
+
+    def share(self, node: Any) -> int:
+        return int(node.workerinput[KEY]["limit"])
+
+    def suspects(self, node: Any) -> list[str]:
+        return list(node.workerinput[KEY]["suspects"])
+
+    def was_reported(self, node_id: str) -> bool:
+        return node_id in self._reported
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or (report.when == "setup" and not report.passed):
+            self._reported.add(report.nodeid)
+
+    def forget(self, node_id: str) -> None:
+        self._reported.discard(node_id)
+
+
+def _outstanding_suspects(config: pytest.Config) -> list[str]:
+    crew = config.pluginmanager.get_plugin(_CREW)
+    return crew.scheduler.suspects if isinstance(crew, _Crew) and crew.scheduler else []
+
+
+def report_back(config: pytest.Config, report: dict[str, Any] | None, usage_error: str | None) -> None:
     """Leave what the controller must know where xdist takes it from at the worker's end."""
-    config.workeroutput[KEY] = {"problems": list(problems), "usage_error": usage_error}  # type: ignore[attr-defined]
+    config.workeroutput[KEY] = {"report": report, "usage_error": usage_error}  # type: ignore[attr-defined]
 
 
-def read_report(node: Any) -> tuple[list[str], str | None]:
-    """Return a worker's problems and usage error; nothing if it died before it could say."""
+def read_report(node: Any) -> tuple[dict[str, Any] | None, str | None]:
+    """Return a worker's report and usage error; nothing if it died before it could say."""
     left = getattr(node, "workeroutput", {}).get(KEY, {})
-    return list(left.get("problems", ())), left.get("usage_error")
+    return left.get("report"), left.get("usage_error")

@@ -16,8 +16,8 @@ def end_session(session: pytest.Session) -> Iterator[None]:
     """Do our part before the other plugins end theirs, and store the exit status after they may have changed it."""
     state = session.config.stash[state_key]
     if state.worker:
-        problems = state.session.end_worker() if state.session else []
-        distributed.report_back(session.config, problems, state.usage_error)
+        report = state.session.end_worker() if state.session else None
+        distributed.report_back(session.config, report, state.usage_error)
     elif state.usage_error:
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
     yield

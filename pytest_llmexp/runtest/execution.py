@@ -6,19 +6,24 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_llmexp.core.errors import RunTimeoutError
+from pytest_llmexp.runtest.async_fixtures import on_the_loop
 from pytest_llmexp.runtest.collection import RunPlan, plan_key
+from pytest_llmexp.runtest.loop import wait_for
 from pytest_llmexp.runtest.outcomes import NOTE, RunOutcome, make_safe, next_outcome, tolerate
 from pytest_llmexp.runtest.private_api import body_arguments
 from pytest_llmexp.runtest.session import ExperimentSession
 from pytest_llmexp.tracking.recorder import RunRecorder, current_scope, entered
+
+if TYPE_CHECKING:
+    from pytest_llmexp.runtest.bodies import Body
 
 
 class RunInProgress:
@@ -27,8 +32,10 @@ class RunInProgress:
     def __init__(self, plan: RunPlan, recorder: RunRecorder, redact: Callable[[str], str]) -> None:
         self.plan = plan
         self.recorder = recorder
+        self.body: Body | None = None  # of a run that overlaps with others
         self._redact = redact
         self._outcome: RunOutcome | None = None
+        self._judged: RunOutcome | None = None
 
     def note_phase(self, report: pytest.TestReport, call: pytest.CallInfo[Any]) -> None:
         """Take in a phase and make its report fit to be shown."""
@@ -46,22 +53,46 @@ class RunInProgress:
         metrics = {name: metric.value for name, metric in self.recorder.metrics.items()}
         setattr(report, NOTE, {"metrics": metrics, "tolerated": tolerated})
 
+    def judge(self, call: pytest.CallInfo[Any]) -> None:
+        """Record what the body came to, before its turn to be reported: it may have been paid for."""
+        self._judged = next_outcome(self._outcome, call)
+        if self._judged is not None:
+            judged = self._judged
+            self.recorder.judge(judged.status, phase=judged.phase, error=judged.error, duration_s=judged.duration_s)
+
     def end(self) -> None:
         """Record the outcome; a run that no phase decided was stopped from outside."""
-        outcome = self._outcome or RunOutcome("crashed", error="the session was stopped in the middle of this run")
+        outcome = (
+            self._outcome
+            or self._judged
+            or RunOutcome("crashed", error="the session was stopped in the middle of this run")
+        )
         self.recorder.end(outcome.status, phase=outcome.phase, error=outcome.error, duration_s=outcome.duration_s)
 
 
+_STOPPED = RunOutcome("crashed", error="the session was stopped in the middle of this run")
 run_key = pytest.StashKey[RunInProgress]()
 
 
 @contextmanager
 def run_in_progress(item: pytest.Item, session: ExperimentSession) -> Iterator[None]:
-    """Record what happens in the body of the with statement as the item's run, if the item is one."""
-    plan = item.stash.get(plan_key, None)
-    if plan is None:
+    """Record what happens in the body of the with statement as the item's run, if the item is one and not ahead."""
+    if plan_key not in item.stash or session.looks_ahead(item):
         yield
         return
+    run = begin_run(item, session)
+    run.recorder.wait_until_begun()
+    try:
+        with entered(run.recorder.scope()):
+            yield
+    finally:
+        run.end()
+        del item.stash[run_key]
+
+
+def begin_run(item: pytest.Item, session: ExperimentSession) -> RunInProgress:
+    """Record that an item's run begins; the row is handed on, not yet safe."""
+    plan = item.stash[plan_key]
     recording = session.open_recording()
     recorder = recording.recorder.begin_run(
         plan.test,
@@ -72,12 +103,13 @@ def run_in_progress(item: pytest.Item, session: ExperimentSession) -> Iterator[N
         worker=session.worker,
     )
     item.stash[run_key] = run = RunInProgress(plan, recorder, recording.redact)
-    try:
-        with entered(recorder.scope()):
-            yield
-    finally:
-        run.end()
-        del item.stash[run_key]
+    return run
+
+
+def run_timeout(item: pytest.Item, session: ExperimentSession) -> float | None:
+    """Return the seconds that a run's body may take: what its mark says, else the ini file; none with --pdb."""
+    own: float | None = item.stash[plan_key].mark.timeout or session.settings.timeout
+    return None if item.config.getoption("usepdb", False) else own
 
 
 @contextmanager
@@ -88,26 +120,43 @@ def outside_runs() -> Iterator[None]:
         yield
 
 
-def note_phase(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[Any]) -> None:
+@contextmanager
+def fixture_in_place(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, session: ExperimentSession
+) -> Iterator[None]:
+    """Set a fixture up where it belongs: a shared one outside of runs, an async one on the session's loop."""
+    place = nullcontext() if fixturedef.scope == "function" else outside_runs()
+    with place, on_the_loop(fixturedef, request, session.loop):
+        yield
+
+
+def note_phase(
+    item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[Any], session: ExperimentSession
+) -> None:
     """Take a phase of an item into its run, if it has one."""
     if (run := item.stash.get(run_key, None)) is not None:
         run.note_phase(report, call)
+        if call.excinfo is not None and isinstance(call.excinfo.value, RunTimeoutError):
+            session.left_behind = True
 
 
 def call_body(item: pytest.Function, session: ExperimentSession) -> bool | None:
     """Execute a run's body that needs more than a plain call; None leaves it to pytest or another plugin."""
-    plan = item.stash.get(plan_key, None)
-    if plan is None:
+    run = item.stash.get(run_key, None)
+    if run is None:
         return None
-    arguments = body_arguments(item)
-    timeout = None if item.config.getoption("usepdb", False) else plan.mark.timeout
+    timeout = run_timeout(item, session)
     if inspect.iscoroutinefunction(item.obj):
         if "anyio_backend" in item.fixturenames:
             return None
-        session.run_coroutine(_within(item.obj(**arguments), timeout))
+        future = session.loop.submit(_within(item.obj(**body_arguments(item)), timeout))
+        if run.body is not None:
+            run.body.keep(future)
+        wait_for(future)
         return True
-    if timeout is None:
+    if timeout is None or run.body is not None:  # a body that overlaps has a thread of its own, and is watched
         return None
+    arguments = body_arguments(item)
     _call_in_thread(lambda: item.obj(**arguments), timeout)
     return True
 

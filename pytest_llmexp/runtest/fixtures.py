@@ -86,16 +86,17 @@ class ExperimentRun:
         self._recorder.describe(**parts)
 
 
-def _recorder(fixture: str, request: pytest.FixtureRequest) -> RunRecorder:
-    from pytest_llmexp.runtest.execution import run_key  # start-up cost: only experiments need it
+def _recorder(fixture: str) -> RunRecorder:
+    """The run whose setup this is. Not from `request`: pytest takes as long to make one as for the whole fixture."""
+    from pytest_llmexp.tracking.recorder import current_run  # start-up cost: only experiments need it
 
-    run = request.node.stash.get(run_key, None)
+    run = current_run()
     if run is None:
         raise pytest.UsageError(
-            f"the fixture {fixture!r} is for experiments: mark {request.node.name} with @pytest.mark.experiment(n=10)"
+            f"the fixture {fixture!r} is for experiments: mark the test with @pytest.mark.experiment(n=10), "
+            "and ask for it in fixtures of function scope"
         )
-    recorder: RunRecorder = run.recorder
-    return recorder
+    return run
 
 
 def _clients(request: pytest.FixtureRequest) -> Clients:
@@ -107,18 +108,18 @@ def _clients(request: pytest.FixtureRequest) -> Clients:
 
 
 @pytest.fixture
-def experiment_run(request: pytest.FixtureRequest) -> ExperimentRun:
+def experiment_run() -> ExperimentRun:
     """The run in progress: index, case, params; tag(key="value"), record(input=, output=, expected=)."""
-    return ExperimentRun(_recorder("experiment_run", request))
+    return ExperimentRun(_recorder("experiment_run"))
 
 
 @pytest.fixture
-def record_metric(request: pytest.FixtureRequest) -> RecordMetric:
+def record_metric() -> RecordMetric:
     """Record a metric of this run: record_metric("name_length", 12, better="lower", bounds=(0, 40)).
 
     The value is a bool, an int or a finite float; one name gets one value per run.
     """
-    return _recorder("record_metric", request).record_metric
+    return _recorder("record_metric").record_metric
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +132,7 @@ def llm_client(request: pytest.FixtureRequest) -> OpenAI:
 
 
 @pytest.fixture
-def bot(request: pytest.FixtureRequest, llm_client: Any) -> BotFactory:
+def bot(llm_client: Any) -> BotFactory:
     """Make a bot: bot(system_prompt, model=, temperature=, output=PydanticModel, tools=[functions], name=).
 
     Calling the bot with messages returns its answer: text, an instance of `output`, or text after tool calls.
@@ -139,23 +140,22 @@ def bot(request: pytest.FixtureRequest, llm_client: Any) -> BotFactory:
     """
     from pytest_llmexp.tracking import bots  # start-up cost: openai and pydantic
 
-    _recorder("bot", request)
-    client = None if _is_shared(request, llm_client) else llm_client
+    client = None if _is_shared(_recorder("bot"), llm_client) else llm_client
     return _factory(bots.SimpleBot, bots.StructuredBot, bots.ToolBot, client)
 
 
 @pytest.fixture
-def async_bot(request: pytest.FixtureRequest, llm_client: Any) -> BotFactory:
+def async_bot(llm_client: Any) -> BotFactory:
     """Make a bot for `async def` tests: takes what `bot` takes; the bot's calls are awaited."""
     from pytest_llmexp.tracking import bots  # start-up cost, as above
 
-    _recorder("async_bot", request)
-    client = None if _is_shared(request, llm_client) else llm_client
+    client = None if _is_shared(_recorder("async_bot"), llm_client) else llm_client
     return _factory(bots.AsyncSimpleBot, bots.AsyncStructuredBot, bots.AsyncToolBot, client)
 
 
-def _is_shared(request: pytest.FixtureRequest, client: Any) -> bool:
-    return client is _clients(request).made_client()
+def _is_shared(recorder: RunRecorder, client: Any) -> bool:
+    clients = recorder.experiment.clients
+    return clients is not None and client is clients.made_client()
 
 
 def _factory(simple: Any, structured: Any, tool: Any, client: Any) -> BotFactory:

@@ -14,7 +14,7 @@ from pytest_llmexp.core.gates import Gate, parse_gate
 
 NAME = "experiment"
 DEFAULT_RUNS = 10
-_ALLOWED = ("n", "gates", "tags", "timeout")
+_ALLOWED = ("n", "gates", "tags", "timeout", "concurrency")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class ExperimentMark:
     session_gates: tuple[Gate, ...]  # those of the options, which every test gets
     tags: Mapping[str, str]
     timeout: float | None
+    concurrency: int | None = None  # the test's own limit, within that of the session
 
     @property
     def tolerates_failures(self) -> bool:
@@ -46,7 +47,7 @@ def read_marks(node: pytest.Item, runs: int | None, session_gates: tuple[str, ..
     marks = list(node.iter_markers(NAME))  # closest first
     for mark in marks:
         _check(mark)
-    timeouts = [mark.kwargs["timeout"] for mark in marks if mark.kwargs.get("timeout") is not None]
+    timeout, concurrency = _closest(marks, "timeout"), _closest(marks, "concurrency")
     tags: dict[str, str] = {}
     for mark in reversed(marks):
         tags.update({key: str(value) for key, value in (mark.kwargs.get("tags") or {}).items()})
@@ -57,8 +58,13 @@ def read_marks(node: pytest.Item, runs: int | None, session_gates: tuple[str, ..
         gates=tuple(gates.values()),
         session_gates=tuple(map(parse_gate, session_gates)),
         tags=tags,
-        timeout=float(timeouts[0]) if timeouts else None,
+        timeout=None if timeout is None else float(timeout),
+        concurrency=concurrency,
     )
+
+
+def _closest(marks: list[pytest.Mark], name: str) -> Any:
+    return next((mark.kwargs[name] for mark in marks if mark.kwargs.get(name) is not None), None)
 
 
 def count_runs(node: pytest.Item) -> int:
@@ -81,7 +87,7 @@ def _check(mark: pytest.Mark) -> None:
         raise ConfigurationError(
             f"experiment has no argument {', '.join(map(repr, unknown))}; allowed: {', '.join(_ALLOWED)}"
         )
-    for name, check in (("n", _check_n), ("gates", _check_gates), ("tags", _check_tags), ("timeout", _check_timeout)):
+    for name, check in _CHECKS.items():
         if (value := mark.kwargs.get(name)) is not None:
             check(value)
 
@@ -109,3 +115,19 @@ def _check_timeout(timeout: Any) -> None:
     number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
     if not number or not math.isfinite(timeout) or timeout <= 0:
         raise ConfigurationError(f"timeout={timeout!r}: timeout is a number of seconds above 0")
+
+
+def _check_concurrency(concurrency: Any) -> None:
+    if not _is_count(concurrency):
+        raise ConfigurationError(
+            f"concurrency={concurrency!r}: concurrency is how many runs of the test may overlap, a whole number from 1"
+        )
+
+
+_CHECKS = {
+    "n": _check_n,
+    "gates": _check_gates,
+    "tags": _check_tags,
+    "timeout": _check_timeout,
+    "concurrency": _check_concurrency,
+}

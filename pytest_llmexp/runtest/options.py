@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from pytest_llmexp.core.models import Synchronous
 
 SYNCHRONOUS = ("normal", "full")
+DEFAULT_CONCURRENCY = 8
 
 
 class Settings(NamedTuple):  # making a dataclass would be a fifth of what loading the plugin costs
-    """What the user asked for. Paths are absolute; `name` None means the git branch."""
+    """What the user asked for. Paths are absolute; `name` None means the git branch.
+
+    `concurrency` is the number of test bodies in flight, over all processes; `timeout` is in seconds.
+    """
 
     name: str | None = None
     runs: int | None = None
@@ -27,15 +31,20 @@ class Settings(NamedTuple):  # making a dataclass would be a fifth of what loadi
     base_url: str | None = None
     gates: tuple[str, ...] = ()
     synchronous: Synchronous = "normal"
+    concurrency: int = DEFAULT_CONCURRENCY
+    timeout: float | None = None
+    exclusive_fixtures: tuple[str, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain data that can be sent to a worker."""
-        return {**self._asdict(), "gates": list(self.gates), "tags": dict(self.tags)}
+        lists = {"gates": list(self.gates), "exclusive_fixtures": list(self.exclusive_fixtures)}
+        return {**self._asdict(), **lists, "tags": dict(self.tags)}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Settings:
         """Make settings from what `to_plain` returned."""
-        return cls(**{**plain, "gates": tuple(plain["gates"])})
+        tuples = {name: tuple(plain[name]) for name in ("gates", "exclusive_fixtures")}
+        return cls(**{**plain, **tuples})
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -44,6 +53,7 @@ def add_options(parser: pytest.Parser) -> None:
     for name, metavar, text in (
         ("name", "NAME", "Name this session's experiment; the default is the git branch"),
         ("runs", "N", "Execute every case N times, whatever its mark says; 1 makes a smoke test"),
+        ("concurrency", "N", "Execute up to N runs at the same time, all workers together (default 8); 1 is in turn"),
         ("db", "PATH", "Record in this SQLite file or SQLAlchemy URL instead of message_log.db in rootdir"),
         ("model", "MODEL", "Ask this model where a bot names none; local-sampler is the built-in stand-in"),
         ("base-url", "URL", "Send calls to this OpenAI-compatible server"),
@@ -66,6 +76,15 @@ def add_options(parser: pytest.Parser) -> None:
         "Set to 'full' to survive power cuts too, at one fsync per commit; the default 'normal' survives kill -9",
         default="normal",
     )
+    parser.addini(
+        "experiment_timeout", "Seconds that a run's body may take where its mark gives no timeout", default=None
+    )
+    parser.addini(
+        "experiment_exclusive_fixtures",
+        "Fixtures that change the whole process, as monkeypatch does: runs that use them are executed one at a time",
+        type="args",
+        default=[],
+    )
 
 
 def read_settings(config: pytest.Config, environ: Mapping[str, str] | None = None) -> Settings:
@@ -74,7 +93,7 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str] | None = Non
     Raises pytest.UsageError for values that cannot work.
     """
     reader = _Reader(config, os.environ if environ is None else environ)
-    runs = reader.one("runs")
+    runs, concurrency = reader.one("runs"), reader.one("concurrency")
     synchronous = str(config.getini("experiment_db_synchronous"))
     if synchronous not in SYNCHRONOUS:
         raise pytest.UsageError(f"ini experiment_db_synchronous is {synchronous!r}; allowed: {', '.join(SYNCHRONOUS)}")
@@ -87,6 +106,9 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str] | None = Non
         base_url=_url(reader.one("base_url")),
         gates=tuple(given.text for given in reader.many("gate")),
         synchronous="full" if synchronous == "full" else "normal",
+        concurrency=DEFAULT_CONCURRENCY if concurrency is None else _count(concurrency.text, concurrency.where),
+        timeout=_seconds(config.getini("experiment_timeout")),
+        exclusive_fixtures=tuple(config.getini("experiment_exclusive_fixtures")),
     )
 
 
@@ -151,6 +173,18 @@ def _count(text: str, where: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) >= 1):
         raise pytest.UsageError(f"{where} is {text!r}; it is a number of runs from 1")
     return int(text)
+
+
+def _seconds(text: object) -> float | None:
+    if text is None or not str(text).strip():
+        return None
+    try:
+        seconds = float(str(text))
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise pytest.UsageError(f"ini experiment_timeout is {text!r}; it is a number of seconds above 0")
+    return seconds
 
 
 def _database(given: _Given | None, config: pytest.Config) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from contextvars import copy_context
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,12 +17,18 @@ from pytest_llmexp.core.gates import parse_gate
 from pytest_llmexp.core.models import Experiment
 from pytest_llmexp.core.redact import Redactor
 from pytest_llmexp.core.stats import load_special_functions
-from pytest_llmexp.lifecycle import Outcome, absent_runs, begin, default_name, finish
+from pytest_llmexp.lifecycle import Outcome, Spent, absent_runs, begin, default_name, finish, spent_so_far
 from pytest_llmexp.recording import Recording
 from pytest_llmexp.runtest.collection import RunPlan, plan_key
+from pytest_llmexp.runtest.loop import GRACE_S, LoopThread
 from pytest_llmexp.runtest.options import Settings
+from pytest_llmexp.runtest.private_api.threads import leave_pool_threads_behind
 from pytest_llmexp.store import Store, open_store
 from pytest_llmexp.tracking.sources import ModelSource, resolve_source
+
+if TYPE_CHECKING:
+    from pytest_llmexp.runtest.lookahead import LookAhead
+    from pytest_llmexp.runtest.progress import LiveLine
 
 Plan = dict[str, dict[str, Any]]
 
@@ -40,7 +45,6 @@ class ExperimentSession:
         self.collected: Mapping[str, int] = {}
         self.problems: list[str] = []
         self.notices: list[str] = []
-        self.crash_notice = ""  # what to know if a worker crashed
         self.outcome: Outcome | None = None
         self.experiment: Experiment | None = None
         self.recording: Recording | None = None
@@ -49,7 +53,17 @@ class ExperimentSession:
         self._rootpath = rootpath
         self._environ = environ
         self._store: Store | None = None
-        self._runner: asyncio.Runner | None = None
+        self.loop = LoopThread()
+        self.look_ahead: LookAhead | None = None
+        self.line: LiveLine | None = None
+        self.workers = 1  # how many processes share the limits
+        self.limit = settings.concurrency  # bodies in flight in this process
+        self.suspects: frozenset[str] = frozenset()  # node ids of runs of which one may crash: one at a time
+        self.alone: dict[str, str] = {}  # test -> why its runs are executed one at a time
+        self.executing = False  # whether this process is in its loop over the items
+        self.left_behind = False  # whether a run may go on although it has ended
+        self.expected = 0  # items, where other processes execute them
+        self.dropped = 0  # runs in flight when the session stopped
 
     @property
     def name(self) -> str:
@@ -81,7 +95,7 @@ class ExperimentSession:
             source=source,
             folder=self._rootpath,
             tags=self.settings.tags,
-            metadata={"plan": self.plan},
+            metadata={"plan": self.plan, "concurrency": self.settings.concurrency},
         )
 
     def open_recording(self) -> Recording:
@@ -105,20 +119,31 @@ class ExperimentSession:
         except StoreError as error:
             recording.recorder.note_problem(error)
 
-    def run_coroutine(self, coroutine: Any) -> Any:
-        """Run a coroutine on the event loop of this session, in the context of the caller."""
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        return self._runner.run(coroutine, context=copy_context())
+    def looks_ahead(self, item: pytest.Item) -> bool:
+        """Say whether an item's body overlaps with others."""
+        return self.look_ahead is not None and self.look_ahead.takes(item)
+
+    def spent(self) -> Spent:
+        """Return what the calls came to so far, in the process that began the experiment."""
+        return Spent(0, None) if self._store is None else spent_so_far(self._store, self.experiment_id)
+
+    def note_look_ahead(self, ahead: LookAhead) -> None:
+        """Keep what is to be said of it."""
+        self.alone = ahead.lanes.alone
+        self.dropped += ahead.dropped
+
+    def stop_calls(self) -> None:
+        """Let no test body make a further call: the session is ending."""
+        if self.recording is not None:
+            self.recording.recorder.stopped = True
 
     def close_recording(self) -> None:
         """Stop recording in this process; what was lost is in `problems`."""
         recording, self.recording = self.recording, None
-        if self._runner is not None:
-            if recording is not None:
-                self._runner.run(recording.clients.aclose())
-            self._runner.close()
-            self._runner = None
+        if self.loop.began and recording is not None:
+            with suppress(TimeoutError):  # of a loop that a run has blocked
+                self.loop.submit(recording.clients.aclose()).result(GRACE_S)
+        self.loop.close()
         if recording is not None:
             self.problems.extend(recording.close())
 
@@ -146,15 +171,22 @@ class ExperimentSession:
             planned=planned,
             partial={test: part["of"] for test, part in plan.items() if sum(part["cases"].values()) < part["of"]},
             problems=self.problems,
-            interrupted=interrupted and (bool(absent) or not judged),
+            interrupted=interrupted and (bool(absent or self.dropped) or not judged),
         )
         self.experiment = self.outcome.experiment
         return self.outcome
 
-    def end_worker(self) -> list[str]:
-        """Stop recording in a worker; return what could not be recorded."""
+    def end_worker(self) -> dict[str, Any]:
+        """Stop recording in a worker; return what its controller must know, for `take_report`."""
         self.close_recording()
-        return self.problems
+        return {"problems": self.problems, "notices": self.notices, "alone": self.alone, "dropped": self.dropped}
+
+    def take_report(self, report: Mapping[str, Any]) -> None:
+        """Take in what a worker reported at its end."""
+        self.problems.extend(report["problems"])
+        self.notices.extend(notice for notice in report["notices"] if notice not in self.notices)
+        self.alone.update(report["alone"])
+        self.dropped += report["dropped"]
 
     def node_ids(self, tests: Collection[str]) -> list[str]:
         """Return the node ids of the runs of some tests, from what was recorded."""
@@ -174,6 +206,8 @@ class ExperimentSession:
     def close(self) -> None:
         """Let go of everything."""
         self.close_recording()
+        if self.left_behind or self.dropped:
+            leave_pool_threads_behind()
         store, self._store = self._store, None
         if store is not None:
             store.close()

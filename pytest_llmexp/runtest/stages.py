@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 
 from pytest_llmexp.core.errors import LlmexpError
 from pytest_llmexp.runtest.collection import plan_items, test_name
-from pytest_llmexp.runtest.distributed import forbid_lossy_restarts, is_controller
+from pytest_llmexp.runtest.concurrency import runs_overlap
+from pytest_llmexp.runtest.distributed import is_controller
 from pytest_llmexp.runtest.gate_reports import gate_node_id, gate_reports, log_quietly, trouble_reports
 from pytest_llmexp.runtest.once import run_experiments_once
 from pytest_llmexp.runtest.private_api import remember_as_failed
+from pytest_llmexp.runtest.progress import start_line
 from pytest_llmexp.runtest.session import make_plan
 from pytest_llmexp.runtest.state import PluginState
 from pytest_llmexp.runtest.terminal import header
@@ -49,14 +51,14 @@ def keep_plan(state: PluginState, items: list[pytest.Item]) -> None:
         state.session.plan = make_plan(items, state.session.collected)
 
 
-def begin_as_controller(config: pytest.Config, state: PluginState) -> None:
-    """Begin the experiment when the first worker collected runs: before any worker executes one."""
+def begin_as_controller(config: pytest.Config, state: PluginState, items: int) -> None:
+    """Begin the experiment when the first worker collected runs, among so many items: before any is executed."""
     session = state.make_session()
     if session.experiment is not None:
         return
+    session.expected = items
     session.begin()
-    if note := forbid_lossy_restarts(config):
-        session.crash_notice = note
+    start_line(config, session.spent, lambda: session.expected)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and config.get_verbosity() >= 0 and not config.option.collectonly:
         reporter.ensure_newline()
@@ -67,24 +69,38 @@ def begin_as_controller(config: pytest.Config, state: PluginState) -> None:
 def around_loop(session: pytest.Session, state: PluginState) -> Iterator[None]:
     """Begin before the first item, finish and judge after the last."""
     config = session.config
-    if state.worker or config.option.collectonly:
+    if config.option.collectonly:
         yield
+        return
+    if state.worker:
+        with _overlapping(session, state):
+            yield
         return
     if not is_controller(config) and state.session is not None:
         state.session.begin()
+        total = len(session.items)
+        state.session.line = start_line(config, state.session.spent, lambda: total)
     try:
-        yield
+        with _overlapping(session, state):
+            yield
     except BaseException as error:
         _finish(session, state, interrupted=True, judged=not isinstance(error, KeyboardInterrupt))
         raise
     _finish(session, state, interrupted=False)
 
 
+def _overlapping(session: pytest.Session, state: PluginState) -> AbstractContextManager[None]:
+    if state.session is None or is_controller(session.config):
+        return nullcontext()
+    return runs_overlap(session, state.session)
+
+
 def _finish(session: pytest.Session, state: PluginState, *, interrupted: bool, judged: bool = True) -> None:
     experiment = state.session
     if experiment is None or experiment.experiment is None:
         return
-    experiment.problems.extend(state.worker_problems)
+    for report in state.worker_reports:
+        experiment.take_report(report)
     try:
         outcome = experiment.finish(interrupted=interrupted, judged=judged)
     except (LlmexpError, OSError) as error:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_llmexp.runtest.distributed import worker_input
+from pytest_llmexp.runtest.garbage import RareGarbageCollections
 from pytest_llmexp.runtest.options import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -27,8 +28,12 @@ class PluginState:
         self.settings = Settings.from_plain(sent["settings"]) if sent else read_settings(config)
         self.worker: str = sent["worker"] if sent else ""
         self.session: ExperimentSession | None = None
+        self.garbage = RareGarbageCollections()
         self.usage_error: str | None = None
-        self.worker_problems: list[str] = []
+        self.worker_reports: list[dict[str, Any]] = []  # what workers said at their end
+        self._limit: int = sent["limit"] if sent else self.settings.concurrency
+        self._workers: int = sent["workers"] if sent else 1
+        self._suspects: list[str] = sent["suspects"] if sent else []
         self._rootpath = config.rootpath
         self._sent_id: str | None = sent["experiment_id"] if sent else None
 
@@ -45,6 +50,8 @@ class PluginState:
             from pytest_llmexp.runtest.session import ExperimentSession  # start-up cost: only with experiments
 
             self.session = ExperimentSession(self.settings, self.experiment_id, self._rootpath, os.environ, self.worker)
+            self.session.limit, self.session.workers = self._limit, self._workers
+            self.session.suspects = frozenset(self._suspects)
         return self.session
 
 

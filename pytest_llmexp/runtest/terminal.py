@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,21 @@ def _write(reporter: Any, view: ExperimentView, session: ExperimentSession, verb
     for note in notes(view, width=terminal_width(reporter)):
         if note.bad or verbosity > -2:
             reporter.write_line(str(note), red=note.bad)
-    if session.crash_notice and "crashed" in view.statuses:
-        reporter.write_line(f"note: {session.crash_notice}", yellow=True)
-    for notice in session.notices:
+    for notice in (*_overlap_notices(session), *session.notices):
         reporter.write_line(f"note: {notice}", yellow=True)
     if verbosity > -2:
         reporter.write_line(f"id: {experiment.id}  more: llmexp show {shlex.quote(name)}{_db(session)}")
+
+
+def _overlap_notices(session: ExperimentSession) -> Iterator[str]:
+    by_reason: dict[str, list[str]] = {}
+    for test, reason in session.alone.items():
+        by_reason.setdefault(reason, []).append(test.rpartition("::")[2])
+    for reason, tests in by_reason.items():
+        more = f" and {len(tests) - 3} more" if len(tests) > 3 else ""
+        yield one_line(f"one run at a time: {', '.join(tests[:3])}{more} ({reason})", 300)
+    if session.dropped:
+        yield f"{session.dropped} run(s) in flight were dropped when the session stopped"
 
 
 def _write_lines(reporter: Any, text: str) -> None:

@@ -19,6 +19,10 @@ Redact = Callable[[str], str]
 
 _ESCAPED = re.compile("\x1a([0-9a-f]{4})")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_SHORT = 200  # characters of a text worth remembering: addresses, clients and models are the same in call after call
+_SHORT_KEPT = 1000
+_WAITING = 512  # requests remembered until their response comes; more are not in flight at once
+_LONGEST_WAITING = 100_000  # characters: bounds the memory that they take
 
 
 def encode_text(text: str) -> str:
@@ -69,11 +73,13 @@ def map_strings(value: Json, change: Callable[[str], str]) -> Json:
 def encoder(kind: str, redact: Redact | None) -> Callable[[Any], Any] | None:
     """Return what turns a value that is not None into a column of this kind (see columns.py); None: nothing to do."""
     if kind == "text" and redact is not None:
-        return lambda value: encode_text(redact(value))
+        return _remember_short(lambda value: encode_text(redact(value)))
     if kind in ("text", "exact"):
         return encode_text
     if kind == "json":
         return lambda value: encode_json(value, redact)
+    if kind == "json twice":
+        return _remember_until_again(lambda value: encode_json(value, redact))
     if kind == "names":
         return encode_json
     return _finite if kind == "finite" else None
@@ -83,7 +89,7 @@ def decoder(kind: str) -> Callable[[Iterable[Any]], list[Any]] | None:
     """Return what turns the values of a column of this kind back into what they were; None: nothing to do."""
     if kind in ("text", "exact"):
         return lambda column: [text if text is None or "\x1a" not in text else decode_text(text) for text in column]
-    if kind == "json":
+    if kind in ("json", "json twice"):
         return lambda column: [None if text is None else {} if text == "{}" else json.loads(text) for text in column]
     if kind == "names":
         return lambda column: [tuple(json.loads(text)) for text in column]
@@ -92,11 +98,49 @@ def decoder(kind: str) -> Callable[[Iterable[Any]], list[Any]] | None:
     return None
 
 
+def _remember_short(encode: Callable[[str], str]) -> Callable[[str], str]:
+    """Return `encode` with a memory for short texts."""
+    known: dict[str, str] = {}
+
+    def encoded(text: str) -> str:
+        if len(text) > _SHORT:
+            return encode(text)
+        if (found := known.get(text)) is None:
+            found = encode(text)
+            if len(known) >= _SHORT_KEPT:
+                known.clear()
+            known[text] = found
+        return found
+
+    return encoded
+
+
+def _remember_until_again(encode: Callable[[Json], str]) -> Callable[[Json], str]:
+    """Return `encode` that keeps the text of a value until the very same value comes again.
+
+    A call's request is written when it is sent and when its response is back; nothing changes it in between.
+    """
+    waiting: dict[int, tuple[Json, str]] = {}  # by id: true as long as the value itself is held here
+
+    def encoded(value: Json) -> str:
+        kept = waiting.pop(id(value), None)
+        if kept is not None and kept[0] is value:
+            return kept[1]
+        text = encode(value)
+        if len(text) <= _LONGEST_WAITING:
+            if len(waiting) >= _WAITING:
+                waiting.clear()  # requests without an answer, for the most part
+            waiting[id(value)] = (value, text)
+        return text
+
+    return encoded
+
+
 def _dump(value: Json) -> str:
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+        text = _JSON(value)
     except ValueError:  # NaN or infinity; what contains itself ends in a RecursionError
-        text = json.dumps(map_strings(value, str), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _JSON(map_strings(value, str))
     if text.isascii() or _encodable(text):
         return text
     return _SURROGATE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
@@ -106,6 +150,9 @@ def _plain(value: Any) -> Json:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"a {type(value).__name__} is no JSON")
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
 
 
 def _finite(value: float) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import REAL, CheckConstraint, Column, Double, ForeignKey, Integer, Text
 from sqlalchemy.types import TypeEngine
 
+JSON_KINDS = ("json", "json twice", "names")
 FLOAT: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
 
 
@@ -36,6 +37,11 @@ def names(name: str) -> Column[str]:
 def json(name: str, *, nullable: bool = False) -> Column[str]:
     """JSON text, its strings redacted; None is NULL."""
     return Column(name, Text, nullable=nullable, info={"kind": "json"})
+
+
+def json_twice(name: str) -> Column[str]:
+    """JSON that a record is written with twice, the second time with more beside it; None is NULL."""
+    return Column(name, Text, nullable=True, info={"kind": "json twice"})
 
 
 def finite(name: str) -> Column[float]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Engine, Pool
+from sqlalchemy import Connection, Engine, Pool, PoolProxiedConnection
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from pytest_llmexp.core.errors import StoreError, UnwritableStoreError
@@ -19,7 +19,7 @@ from pytest_llmexp.store.sqlite import in_words
 
 # A forked child must neither use nor close its parent's connections (sqlite.org/howtocorrupt.html, 2.6):
 # this keeps them from the garbage collector.
-_LEFT_TO_PARENT: Final[list[Pool]] = []
+_LEFT_TO_PARENT: Final[list[Pool | PoolProxiedConnection | None]] = []
 
 
 class Connections:
@@ -31,6 +31,7 @@ class Connections:
         self._lock = lock
         self._file = path.stat()
         self._closed = False
+        self._inserting: PoolProxiedConnection | None = None
         if hasattr(os, "register_at_fork"):
             connections = weakref.ref(self)
             os.register_at_fork(after_in_child=lambda: _forget(connections))
@@ -61,11 +62,42 @@ class Connections:
                 raise
 
     @contextmanager
+    def inserting(self) -> Iterator[sqlite3.Connection]:
+        """Do as `writing` for SQL that is compiled already: the driver's connection, one for all transactions.
+
+        To get one from the pool and give it back for every commit takes as long as the commit.
+        """
+        self._check_open()
+        if self._lock is None:
+            raise UnwritableStoreError(f"{self._path} was opened for reading")
+        with self._in_words(), self._lock.held():
+            try:
+                self._check_same_file()
+                if self._inserting is None:
+                    self._inserting = self._engine.raw_connection()
+                connection: sqlite3.Connection = self._inserting.driver_connection  # type: ignore[assignment]
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.commit()
+            except BaseException:
+                kept, self._inserting = self._inserting, None
+                if kept is not None:
+                    kept.invalidate()
+                raise
+
+    @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Run the block with a connection outside any transaction: each statement sees what was committed before it."""
         self._check_open()
         with self._in_words(), self._engine.connect() as connection:
             yield connection
+
+    @contextmanager
+    def driver(self) -> Iterator[sqlite3.Connection]:
+        """Run the block with the driver's connection, for reads where every microsecond per row counts."""
+        with self.reading() as connection:
+            found: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+            yield found
 
     def close(self) -> None:
         """Close every connection; the last one of all processes moves the WAL into the file, so this is locked too."""
@@ -77,14 +109,21 @@ class Connections:
             return
         try:
             with self._lock.held():
-                self._engine.dispose()
+                self._dispose()
         finally:
-            self._engine.dispose()
+            self._dispose()
             self._lock.close()
+
+    def _dispose(self) -> None:
+        kept, self._inserting = self._inserting, None
+        if kept is not None:
+            kept.close()  # gives it back to the pool, which closes it
+        self._engine.dispose()
 
     def forget(self) -> None:
         """Leave the connections to the parent process; new ones are opened when needed."""
-        _LEFT_TO_PARENT.append(self._engine.pool)
+        _LEFT_TO_PARENT.extend((self._engine.pool, self._inserting))
+        self._inserting = None
         self._engine.dispose(close=False)
 
     @contextmanager

@@ -97,6 +97,7 @@ class _TableEncoder:
         self._home = home
         names = _names(home)
         self._get = attrgetter(*names)
+        self._key_of = attrgetter(*home.key)
         self._key = [names.index(name) for name in home.key]
         self._steps = [
             (position, encode)
@@ -107,16 +108,26 @@ class _TableEncoder:
         self._delete = _compiled(_delete(home), dialect) if home.replace else None
 
     def statements(self, records: list[Record]) -> list[Insert]:
-        rows: dict[tuple[Any, ...], Sequence[Any]] = {}
+        rows = [self._row(record) for record in self._distinct(records)]
+        insert = Insert(self._insert, rows)
+        if self._delete is None:
+            return [insert]
+        return [Insert(self._delete, [[row[position] for position in self._key] for row in rows]), insert]
+
+    def _distinct(self, records: list[Record]) -> list[Record]:
+        """Return one record per key, before any is encoded: a call's two rows often wait for the same commit."""
+        if len(records) == 1:
+            return records
+        found: dict[Any, Record] = {}
         for record in records:
-            row = self._row(record)
-            key = tuple([row[position] for position in self._key])
-            if self._home.keep_first:
-                rows.setdefault(key, row)
-            else:
-                rows[key] = row
-        insert = Insert(self._insert, list(rows.values()))
-        return [insert] if self._delete is None else [Insert(self._delete, list(rows)), insert]
+            try:
+                key = self._key_of(record)
+                if not self._home.keep_first or key not in found:
+                    found[key] = record
+            except TypeError:  # a key that is no text: `_row` has the words for it
+                self._row(record)
+                raise
+        return list(found.values())
 
     def _row(self, record: Record) -> tuple[Any, ...]:
         values = list(self._get(record))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from sqlalchemy import Table
 from pytest_llmexp.core.clock import utc_now
 from pytest_llmexp.core.errors import CorruptStoreError, StoreError
 from pytest_llmexp.store import schema, sqlite
+from pytest_llmexp.store.columns import JSON_KINDS
 from pytest_llmexp.store.opening import open_store, store_path
 
 # What has lost its parent: a call costs money and is kept without its run; a metric means nothing without its run.
@@ -92,10 +94,13 @@ def _copy(table: Table, damaged: sqlite3.Connection, copy: sqlite3.Connection) -
     names = [column.name for column in table.columns]
     columns = ", ".join(f'"{name}"' for name in names)
     insert = f'INSERT OR IGNORE INTO "{table.name}" ({columns}) VALUES ({", ".join("?" * len(names))})'
+    parsed = [place for place, column in enumerate(table.columns) if column.info["kind"] in JSON_KINDS]
     for row in _rows(table, columns, damaged):
         try:
+            for place in parsed:
+                json.loads(row[place] or "null")  # SQLite does not see damage at the end of a long row
             copy.execute(insert, row)
-        except sqlite3.IntegrityError:  # its values are damaged
+        except (sqlite3.IntegrityError, ValueError, TypeError):  # its values are damaged
             continue
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from pytest_llmexp.store import columns
 
-VERSIONS: Final = ("0001", "0002")
+VERSIONS: Final = ("0001", "0002", "0003")
 """Every schema version this package knows, oldest first: the revisions in migrations/versions."""
 
 VERSION_TABLE: Final = "llmexp_version"
@@ -114,7 +114,7 @@ calls = Table(
     columns.exact("request_key", nullable=True),
     columns.exact("replayed_from", nullable=True),
     columns.text("error", nullable=True),
-    columns.json("request", nullable=True),
+    columns.json_twice("request"),
     columns.json("response", nullable=True),
     columns.one_of("role", "generation", "evaluation"),
     columns.one_of("status", "running", "ok", "error"),
@@ -177,6 +177,7 @@ metrics = Table(
     columns.one_of("better", "higher", "lower"),
     CheckConstraint("value > -9e999 AND value < 9e999"),  # 9e999 is SQLite's way to write infinity
     *columns.valid("detail"),
+    Index("ix_metrics_name", "name", "run_id", "value", "kind", "better", "detail"),  # covers store/evidence.py
     sqlite_with_rowid=False,  # kept in the order of its key: a run's metrics lie together
 )
 

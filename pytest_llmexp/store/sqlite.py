@@ -16,7 +16,8 @@ Synchronous = Literal["normal", "full"]
 BUSY_TIMEOUT_S = 30.0
 _SYNCHRONOUS = {"normal": 1, "full": 2}
 _WAL_SIZE_KEPT = 64 * 1024 * 1024  # bytes of a WAL file that grew by large answers, kept after a checkpoint
-_PAGE_SIZE = 8192  # a call with its conversation takes 2 to 3 kB: pages of 4096 bytes waste a third of the file
+_PAGE_SIZE = 1024  # rows of calls take some kB and seldom share a page: the larger the page, the more lies empty
+_WAL_BYTES = 8 * 1024 * 1024  # until a checkpoint, which syncs: SQLite's default of 1000 pages is too often
 _WAL_SWITCH_MS = 2000  # another program may hold the file open; then its mode stays
 
 
@@ -56,6 +57,7 @@ def connect(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
         "journal_size_limit": _WAL_SIZE_KEPT,
     }
     try:
+        wanted["wal_autocheckpoint"] = _WAL_BYTES // int(pragma(connection, "page_size"))
         for name, value in wanted.items():
             connection.execute(f"PRAGMA {name} = {value}")
             if (got := pragma(connection, name)) != value:

@@ -28,9 +28,11 @@ from pytest_llmexp.core.models import (
     Summary,
     Verdict,
 )
+from pytest_llmexp.core.summary import Evidence, MetricValue
 from pytest_llmexp.store import schema
 from pytest_llmexp.store.codec import Redact, decode_text, encode_text
 from pytest_llmexp.store.connections import Connections
+from pytest_llmexp.store.evidence import read_evidence, read_values_by_run
 from pytest_llmexp.store.lock import FileLock
 from pytest_llmexp.store.records import RecordDecoder, RecordEncoder
 
@@ -94,9 +96,9 @@ class Store:
         inserts = self._encoder.statements(records)
         if not inserts:
             return
-        with self._connections.writing() as connection:
+        with self._connections.inserting() as connection:
             for sql, rows in inserts:
-                connection.exec_driver_sql(sql, list(rows))
+                connection.executemany(sql, rows)
 
     def close(self) -> None:
         """Close the connections; a closed store raises StoreError."""
@@ -129,6 +131,11 @@ class Store:
             raise UnknownExperimentError(self._unknown(ref))
         return named[back]
 
+    def running_experiments(self) -> list[Experiment]:
+        """Return the experiments that nobody has finished yet, oldest first."""
+        rows = schema.experiments.c
+        return self._read(Experiment, rows.status == "running", order=[rows.id])
+
     def runs(self, experiment_id: str) -> list[Run]:
         """Return the runs of an experiment, in the order they were begun."""
         runs = schema.experiment_runs.c
@@ -152,6 +159,16 @@ class Store:
         """Return every metric of an experiment's runs, ordered by run and name."""
         metrics = schema.metrics.c
         return self._read(Metric, _of_runs(metrics.run_id, experiment_id), order=[metrics.run_id, metrics.name])
+
+    def evidence(self, experiment_id: str) -> Evidence:
+        """Return what a summary needs of an experiment's runs and metrics, and nothing more."""
+        with self._connections.driver() as connection:
+            return read_evidence(connection, encode_text(experiment_id))
+
+    def metric_values(self, experiment_id: str) -> dict[str, list[MetricValue]]:
+        """Return the names and values of the metrics of each run that has any, ordered by name."""
+        with self._connections.driver() as connection:
+            return read_values_by_run(connection, encode_text(experiment_id))
 
     def bots(self, experiment_id: str) -> list[BotSpec]:
         """Return the bots of an experiment, ordered by name."""
@@ -248,6 +265,19 @@ class Store:
         ).where(calls.experiment_id == experiment_id)
         with self._connections.reading() as connection:
             return CallTotals(*connection.execute(statement).one())
+
+    def usage(self, experiment_id: str) -> list[tuple[str | None, str, int | None, int | None, int | None]]:
+        """Return model, endpoint and the sums of input, output and cached tokens, by model and endpoint."""
+        calls = schema.calls.c
+        model = func.coalesce(calls.model_returned, calls.model_requested)
+        sums = (func.sum(calls.input_tokens), func.sum(calls.output_tokens), func.sum(calls.cached_tokens))
+        statement = (
+            select(model, calls.endpoint, *sums)
+            .where(calls.experiment_id == experiment_id, calls.status != "running")
+            .group_by(model, calls.endpoint)
+        )
+        with self._connections.reading() as connection:
+            return [tuple(row) for row in connection.execute(statement)]
 
     def crash_open_runs(self, experiment_id: str) -> int:
         """Turn the runs still running into crashed ones, and return how many there were."""

@@ -16,6 +16,7 @@ import wrapt
 
 from pytest_llmexp.tracking.calls import begin_call, read_received
 from pytest_llmexp.tracking.patching import SharedPatch
+from pytest_llmexp.tracking.recorder import ensure_calls_go_on
 from pytest_llmexp.tracking.streams import tee, tee_async
 
 LIBRARIES = ("httpx", "httpx2")
@@ -37,6 +38,7 @@ def _patch_library(library: ModuleType) -> None:
 
 
 def _send(library: ModuleType, original: Any, client: Any, request: Any, **options: Any) -> Any:
+    ensure_calls_go_on()
     if (call := begin_call(request)) is None:
         return original(client, request, **options)
     try:
@@ -55,6 +57,7 @@ def _send(library: ModuleType, original: Any, client: Any, request: Any, **optio
 
 
 async def _send_async(library: ModuleType, original: Any, client: Any, request: Any, **options: Any) -> Any:
+    ensure_calls_go_on()
     if (call := begin_call(request)) is None:
         return await original(client, request, **options)
     try:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -14,8 +15,11 @@ from pydantic import BaseModel
 
 from pytest_llmexp.core.errors import ConfigurationError
 from pytest_llmexp.tracking.sources import ModelSource
+from pytest_llmexp.tracking.transports import make_ssl_context, spreading_client
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from openai import AsyncOpenAI, OpenAI
 
 
@@ -64,16 +68,18 @@ class Clients:
         self._client: OpenAI | None = None
         self._process = os.getpid()
         self._of_loops = LoopClients(self._make_async)
+        self._ssl_context = cache(_make_ssl_context)  # used under the lock
 
     def client(self) -> OpenAI:
         """Return the shared client."""
-        from openai import OpenAI  # start-up cost: 0.8 s that suites without a bot need not pay
+        from openai import DefaultHttpxClient, OpenAI  # start-up cost: 0.8 s that suites without a bot need not pay
 
         with self._lock:
             if self._process != os.getpid():  # connections cannot be shared with the process that forked this one
                 self._client, self._process = None, os.getpid()
             if self._client is None:
-                self._client = OpenAI(base_url=self._address(), api_key=self._key())
+                http_client = spreading_client(DefaultHttpxClient, self._ssl_context())
+                self._client = OpenAI(base_url=self._address(), api_key=self._key(), http_client=http_client)
             return self._client
 
     def made_client(self) -> OpenAI | None:
@@ -85,10 +91,11 @@ class Clients:
         return self._of_loops.get()
 
     def _make_async(self) -> AsyncOpenAI:
-        from openai import AsyncOpenAI  # start-up cost, as above
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient  # start-up cost, as above
 
         with self._lock:
-            return AsyncOpenAI(base_url=self._address(), api_key=self._key())
+            http_client = spreading_client(DefaultAsyncHttpxClient, self._ssl_context())
+            return AsyncOpenAI(base_url=self._address(), api_key=self._key(), http_client=http_client)
 
     def close(self) -> None:
         """Close the shared client; asynchronous ones are closed in their loop."""
@@ -111,6 +118,12 @@ class Clients:
         if self._base_url is None:
             self._base_url = self._start_local()
         return self._base_url
+
+
+def _make_ssl_context() -> SSLContext:
+    from openai import DefaultHttpxClient  # start-up cost, as above
+
+    return make_ssl_context(DefaultHttpxClient)
 
 
 def _closed_with_its_loop(client: AsyncOpenAI) -> AsyncGenerator[None, None]:
@@ -152,12 +165,13 @@ def async_twins(client: Any) -> LoopClients | None:
 
     Raises ConfigurationError for subclasses of OpenAI, whose ways are their own.
     """
-    from openai import AsyncOpenAI, OpenAI  # start-up cost, as above
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAI  # start-up cost, as above
 
     if not isinstance(client, OpenAI):
         return None
     if type(client) is not OpenAI:
         raise ConfigurationError(f"client= is an {type(client).__name__}; this bot asks with an AsyncOpenAI client")
+    ssl_context = cache(_make_ssl_context)
     return LoopClients(
         lambda: AsyncOpenAI(
             api_key=client.api_key,
@@ -166,5 +180,6 @@ def async_twins(client: Any) -> LoopClients | None:
             base_url=client.base_url,
             timeout=client.timeout,
             max_retries=client.max_retries,
+            http_client=spreading_client(DefaultAsyncHttpxClient, ssl_context()),
         )
     )

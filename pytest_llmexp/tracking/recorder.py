@@ -44,6 +44,13 @@ COMMIT_TIMEOUT_S = 60.0
 PROBLEMS_KEPT = 100
 
 
+class RunStopped(BaseException):
+    """The session is ending and no call is made any more.
+
+    Not an Exception: a client must not try again, and a test's `except Exception` must not hold up the end.
+    """
+
+
 class Sink(Protocol):
     """Whoever stores records: resolves the future when they are safe."""
 
@@ -79,6 +86,13 @@ def current_scope() -> Scope | None:
     return scope
 
 
+def ensure_calls_go_on() -> None:
+    """Raise RunStopped if the experiment of this context makes no calls any more."""
+    scope = _scope.get()
+    if scope and scope.experiment.stopped:
+        raise RunStopped("the session is ending: no call is made any more")
+
+
 def current_run() -> RunRecorder | None:
     """Return the run in progress in this context."""
     scope = current_scope()
@@ -110,6 +124,7 @@ class ExperimentRecorder:
         self._lock = threading.Lock()
         self._known: set[str] = set()
         self.loose = CallCounter()
+        self.stopped = False  # whether calls are refused
 
     def begin_run(
         self,
@@ -121,7 +136,10 @@ class ExperimentRecorder:
         tags: Mapping[str, str] | None = None,
         worker: str = "",
     ) -> RunRecorder:
-        """Record that a run starts and return its recorder."""
+        """Record that a run starts and return its recorder, whose `begun` is resolved when the row is safe.
+
+        Wait for that before the body: a run that kills its process at once must have a row.
+        """
         run = Run(
             id=new_id("run"),
             experiment_id=self.experiment_id,
@@ -133,8 +151,7 @@ class ExperimentRecorder:
             worker=worker,
             tags=dict(tags or {}),
         )
-        self.commit(run)  # before the body: a run that kills its process at once must have a row
-        return RunRecorder(self, run)
+        return RunRecorder(self, run, self.put(run))
 
     def put(self, *records: Record) -> Future[None] | None:
         """Hand records on. A failure is kept in `problems`, never raised: recording must not decide a test."""
@@ -208,15 +225,22 @@ def check_metric(name: object, better: object, bounds: tuple[float, float] | Non
 class RunRecorder:
     """Collects what happens in one run and hands it on as it happens."""
 
-    def __init__(self, experiment: ExperimentRecorder, run: Run) -> None:
+    def __init__(self, experiment: ExperimentRecorder, run: Run, begun: Future[None] | None) -> None:
         self.experiment = experiment
         self.run = run
+        self._begun = begun
+        self._safe: Run | None = None  # as it was last committed, if nothing was recorded since
         self.calls = CallCounter()
         self.ended = False
         self.metrics: dict[str, Metric] = {}
         self._started = time.perf_counter()
         self._lock = threading.Lock()
         self._used: set[str] = set()
+
+    def wait_until_begun(self) -> None:
+        """Return when the run's row is safe, or known to be lost."""
+        if self._begun is not None:
+            self.experiment.settle(self._begun)
 
     def scope(self) -> Scope:
         """Return the scope of this run's body."""
@@ -252,6 +276,7 @@ class RunRecorder:
                     "one name gets one value per run: use another name, or combine the values first"
                 )
             self.metrics[name] = metric
+            self._safe = None
         self.experiment.put(metric)
 
     def use_prompt(self, use_id: str, version: PromptVersion, variables: Mapping[str, Json]) -> None:
@@ -261,6 +286,7 @@ class RunRecorder:
             if use_id in self._used:
                 return
             self._used.add(use_id)
+            self._safe = None
         self.experiment.put(
             PromptUse(id=use_id, run_id=self.run.id, hash=version.hash, name=version.name, variables=variables)
         )
@@ -306,5 +332,8 @@ class RunRecorder:
         """Record how the run went so far, and leave it open for what may be recorded yet."""
         with self._lock:
             took = time.perf_counter() - self._started if duration_s is None else duration_s
-            self.run = replace(self.run, status=status, phase=phase, error=error, duration_s=took)
-        self.experiment.commit(self.run)
+            self.run = run = replace(self.run, status=status, phase=phase, error=error, duration_s=took)
+            if run == self._safe:
+                return
+            self._safe = run
+        self.experiment.commit(run)

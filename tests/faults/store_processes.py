@@ -7,6 +7,8 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,32 +57,40 @@ def write_for_ever(db: str, worker: str) -> None:
 
 
 def write_some(db: str, worker: str, count: str) -> None:
-    """Write a number of calls, each in a transaction of its own, and tell when each began and ended."""
+    """Write a number of calls, each in a transaction of its own, and tell from when to when the file was locked.
+
+    A transaction that SQLite is told of while the file is not locked is told too, as is a close.
+    """
     store = open_store(db)
     spans: list[list[int]] = []
+    stray: list[str] = []
+    lock: Any = store._connections._lock
+    locked = lock.held
 
-    def begins(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        if statement.startswith("BEGIN"):
+    @contextmanager
+    def held() -> Iterator[None]:
+        with locked():
             spans.append([time.monotonic_ns()])
-
-    def ends(connection: Any, record: Any) -> None:
-        if spans and len(spans[-1]) == 1:
+            yield
             spans[-1].append(time.monotonic_ns())
 
-    def closes(connection: Any, record: Any) -> None:
-        spans.append([time.monotonic_ns()] * 2)
+    def check(statement: str) -> None:
+        if statement.startswith(("BEGIN", "COMMIT", "close")) and not (spans and len(spans[-1]) == 1):
+            stray.append(statement)
 
-    engine = store._connections.engine
-    event.listen(engine, "before_cursor_execute", begins)
-    event.listen(engine, "checkin", ends)
-    event.listen(engine, "close", closes)
+    lock.held = held
+    event.listen(store._connections.engine, "close", lambda connection, record: check("close"))
+    with store._connections.inserting() as connection:
+        connection.set_trace_callback(check)
     tell("ready")
     sys.stdin.read()
     for number in range(int(count)):
         store.write([numbered_call(f"{worker}-{number:06}")])
     store.close()
-    for begin, end in spans:
-        tell(begin, end)
+    for span in spans:
+        tell(*span)
+    if stray:
+        tell("not locked:", stray)
 
 
 def fill_the_disk(db: str, limit: str) -> None:

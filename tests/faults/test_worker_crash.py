@@ -17,18 +17,21 @@ SUITE = """
 """
 
 
+@pytest.mark.parametrize("concurrency", ["1", "32"])
 @pytest.mark.parametrize("mode", ["load", "worksteal", "loadfile", "loadscope", "loadgroup"])
-def test_a_crashing_run_is_recorded_and_ends_the_session_red(suite: Suite, mode: str) -> None:
+def test_a_crashing_run_alone_is_blamed_and_ends_the_session_red(suite: Suite, mode: str, concurrency: str) -> None:
     suite.write(SUITE)
-    result = suite.run("-n", "2", "--dist", mode)
+    result = suite.run("-n", "2", "--dist", mode, f"--experiment-concurrency={concurrency}", "-v")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     store = suite.store()
     experiment = store.experiments()[0]
     runs = store.runs(experiment.id)
-    assert len(runs) == len({run.run_index for run in runs})
-    assert {run.run_index: run.status for run in runs}[4] == "crashed"
-    assert all(run.status == "passed" for run in runs if run.run_index != 4)
-    absent = 8 - len(runs)
-    assert ("not run" in result.stdout.str()) == (absent > 0)
+    assert {run.run_index for run in runs if run.status == "passed"} == {1, 2, 3, 5, 6, 7, 8}
+    assert {run.status for run in runs if run.run_index == 4} == {"crashed"}
+    blamed = [line for line in result.outlines if line.startswith("worker ")]
+    assert len(blamed) == 1
+    assert "run4" in blamed[0]
+    result.assert_outcomes(passed=8, failed=1)  # the gate among them
+    result.stdout.fnmatch_lines(["8 runs (7 passed, 1 crashed), *"])
     (verdict,) = store.verdicts(experiment.id)
-    assert verdict.missing == 1 + absent
+    assert (verdict.n, verdict.missing) == (7, 1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import re
 
 import pytest
 
 from tests.conftest import Suite
 
+IN_TURN = "--experiment-concurrency=1"
 FOUR_RUNS = """
     import pytest
     @pytest.mark.experiment(n=4)
@@ -53,7 +55,7 @@ def test_a_suite_without_the_mark_leaves_nothing_behind_with_workers(suite: Suit
 
 def test_exitfirst_stops_and_marks_the_experiment_interrupted(suite: Suite) -> None:
     suite.write(FOUR_RUNS)
-    result = suite.run("-x", "--experiment-gate=mean(x) >= 1")
+    result = suite.run("-x", "--experiment-gate=mean(x) >= 1", IN_TURN)
     result.assert_outcomes(passed=1, failed=1)
     store = suite.store()
     experiment = store.experiments()[0]
@@ -196,7 +198,7 @@ def test_a_keyboard_interrupt_keeps_what_was_recorded(suite: Suite) -> None:
             record_metric("index", experiment_run.index)
             if experiment_run.index == 3: raise KeyboardInterrupt
     """)
-    result = suite.run(new_process=True)
+    result = suite.run(IN_TURN, new_process=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(["interrupted 2/4: gates were not judged"])
     store = suite.store()
@@ -204,3 +206,15 @@ def test_a_keyboard_interrupt_keeps_what_was_recorded(suite: Suite) -> None:
     assert (experiment.status, experiment.exit_status) == ("interrupted", 2)
     assert [run.status for run in store.runs(experiment.id)] == ["passed", "passed", "crashed"]
     assert len(store.metrics(experiment.id)) == 3
+
+
+def test_the_garbage_collector_is_left_as_it_was(suite: Suite) -> None:
+    suite.write("""
+        import gc, pytest
+        before = gc.get_threshold()
+        @pytest.mark.experiment(n=2)
+        def test_x(): assert gc.get_threshold() > before
+    """)
+    before = gc.get_threshold()
+    suite.run().assert_outcomes(passed=2)
+    assert gc.get_threshold() == before

@@ -84,7 +84,7 @@ def test_runs_that_never_began_count_as_missing(suite: Suite) -> None:
         def test_x(experiment_run):
             if experiment_run.index == 3: pytest.exit("enough")
     """)
-    result = suite.run()
+    result = suite.run("--experiment-concurrency=1")
     assert result.ret != 0
     assert verdicts(suite) == []
     result.stdout.fnmatch_lines(["interrupted 2/4: gates were not judged"])

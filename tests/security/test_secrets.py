@@ -52,7 +52,9 @@ def test_keys_reach_no_file_and_no_output(suite: Suite, monkeypatch: pytest.Monk
             "-vv",
             new_process=True,
         )
-        assert KEY in str(server.requests[0].body)  # it was sent: what is kept out of is the record
+        assert any(
+            KEY in str(request.body) for request in server.requests
+        )  # it was sent: what is kept out of is the record
     result.assert_outcomes(failed=2)
     output = result.stdout.str() + result.stderr.str()
     escaped = PASSWORD.replace("\\", "\\\\").replace('"', '\\"')
@@ -62,9 +64,9 @@ def test_keys_reach_no_file_and_no_output(suite: Suite, monkeypatch: pytest.Monk
             if path.is_file() and path.suffix != ".py":
                 assert secret.encode() not in path.read_bytes(), path
     store = suite.store()
-    calls = store.calls(store.experiments()[0].id)
-    assert "[redacted:OPENAI_API_KEY]" in calls[0].request["messages"][0]["content"]
-    assert "[redacted:SHOP_DB_PASSWORD]" in calls[0].request["messages"][1]["content"]
+    (told,) = [call for call in store.calls(store.experiments()[0].id) if "[redacted" in str(call.request)]
+    assert "[redacted:OPENAI_API_KEY]" in told.request["messages"][0]["content"]
+    assert "[redacted:SHOP_DB_PASSWORD]" in told.request["messages"][1]["content"]
 
 
 def test_every_file_is_private_whatever_the_umask(suite: Suite) -> None:

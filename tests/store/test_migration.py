@@ -76,9 +76,9 @@ def test_alembic_finds_no_difference_between_the_tables_and_the_migrations(tmp_p
 def test_an_older_store_is_backed_up_and_migrated(tmp_path: Path) -> None:
     path, backup = tmp_path / "m.db", tmp_path / "m.db.backup-0001"
     _old_store(path)
-    with pytest.raises(StoreError, match="0001, older than 0002"):
+    with pytest.raises(StoreError, match="0001, older than 0003"):
         open_store(path)
-    with pytest.raises(StoreError, match="0001, older than 0002"):
+    with pytest.raises(StoreError, match="0001, older than 0003"):
         open_store(path, read_only=True)
     assert not backup.exists()
     store = open_store(path, create=True)
@@ -128,7 +128,7 @@ def test_llamabots_own_alembic_version_is_left_alone(tmp_path: Path) -> None:
     open_store(path, create=True).close()
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("deadbeef",)]
-    assert connection.execute("SELECT version_num FROM llmexp_version").fetchall() == [("0002",)]
+    assert connection.execute("SELECT version_num FROM llmexp_version").fetchall() == [("0003",)]
     connection.close()
 
 

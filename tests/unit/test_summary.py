@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmexp.core.models import Better, Metric, MetricKind, Run, RunStatus, RunTotals, Summary
-from pytest_llmexp.core.summary import CaseValues, Sample, collect_samples, distinct_runs, summarise
+from pytest_llmexp.core.summary import CaseValues, Recorded, Sample, collect_samples, distinct_runs, summarise
 
 
 def run(
@@ -31,6 +31,19 @@ def recorded(
 ) -> Metric:
     detail = {} if bounds is None else {"bounds": bounds}
     return Metric(run_id=of.id, name=name, kind=kind, value=value, better=better, detail=detail)
+
+
+def samples_of(runs: Sequence[Run], metrics: Sequence[Metric], totals: Sequence[RunTotals]) -> list[Sample]:
+    """Collect from metrics as the store hands them over: by name, apart where their runs differ."""
+    places = {run.id: place for place, run in enumerate(runs)}
+    parts: dict[tuple[str, str], Recorded] = {}
+    for metric in metrics:
+        of_its_kind = f"{metric.kind} {metric.better} {metric.detail}"
+        new = Recorded(metric.name, metric.kind, metric.better, metric.detail, {})
+        values = parts.setdefault((metric.name, of_its_kind), new).values
+        assert isinstance(values, dict)
+        values[places[metric.run_id]] = metric.value
+    return collect_samples(runs, parts.values(), totals)
 
 
 def named(samples: Sequence[Sample], metric: str) -> Sample:
@@ -60,13 +73,13 @@ def test_a_later_pass_does_not_replace_a_failure() -> None:
 def test_values_stand_in_the_order_of_run_index() -> None:
     runs = [run(3), run(1), run(2)]
     metrics = [recorded(one, "x", one.run_index) for one in runs]
-    assert named(collect_samples(runs, metrics, []), "x").cases == (CaseValues("", (1.0, 2.0, 3.0), 0),)
+    assert named(samples_of(runs, metrics, []), "x").cases == (CaseValues("", (1.0, 2.0, 3.0), 0),)
 
 
 def test_pass_rate_counts_passed_and_failed_and_misses_the_rest() -> None:
     statuses: list[RunStatus] = ["passed", "failed", "error", "crashed", "running", "skipped"]
     runs = [run(index, status) for index, status in enumerate(statuses, 1)]
-    sample = named(collect_samples(runs, [], []), "pass_rate")
+    sample = named(samples_of(runs, [], []), "pass_rate")
     assert sample.cases == (CaseValues("", (1.0, 0.0), 4),)
     assert (sample.kind, sample.bounds, sample.better) == ("boolean", (0.0, 1.0), "higher")
     assert (sample.n, sample.missing, sample.values) == (2, 4, (1.0, 0.0))
@@ -74,25 +87,25 @@ def test_pass_rate_counts_passed_and_failed_and_misses_the_rest() -> None:
 
 def test_a_metric_recorded_before_an_error_is_not_used() -> None:
     runs = [run(1), run(2, "error")]
-    sample = named(collect_samples(runs, [recorded(one, "x", 5.0) for one in runs], []), "x")
+    sample = named(samples_of(runs, [recorded(one, "x", 5.0) for one in runs], []), "x")
     assert sample.cases == (CaseValues("", (5.0,), 1),)
 
 
 def test_a_metric_only_errored_runs_recorded_is_no_sample() -> None:
     runs = [run(1), run(2, "error")]
-    assert [sample.metric for sample in collect_samples(runs, [recorded(runs[1], "x", 5.0)], [])] == ["pass_rate"]
+    assert [sample.metric for sample in samples_of(runs, [recorded(runs[1], "x", 5.0)], [])] == ["pass_rate"]
 
 
 def test_a_finished_run_that_did_not_record_a_metric_is_missing() -> None:
     runs = [run(1), run(2, "failed"), run(1, case="b")]
-    sample = named(collect_samples(runs, [recorded(runs[0], "x", 5.0)], []), "x")
+    sample = named(samples_of(runs, [recorded(runs[0], "x", 5.0)], []), "x")
     assert sample.cases == (CaseValues("", (5.0,), 1), CaseValues("b", (), 1))
 
 
 def test_a_case_whose_runs_were_all_skipped_is_left_out() -> None:
     runs = [run(1, "skipped", case="a"), run(2, "skipped", case="a"), run(1, case="b"), run(2, "skipped", case="b")]
-    assert named(collect_samples(runs, [], []), "pass_rate").cases == (CaseValues("b", (1.0,), 1),)
-    assert collect_samples(runs[:2], [], []) == []
+    assert named(samples_of(runs, [], []), "pass_rate").cases == (CaseValues("b", (1.0,), 1),)
+    assert samples_of(runs[:2], [], []) == []
 
 
 def test_totals_belong_to_tests_that_made_calls() -> None:
@@ -102,7 +115,7 @@ def test_totals_belong_to_tests_that_made_calls() -> None:
         RunTotals(runs[1].id, 1, 0.25, None, 4, None),
         RunTotals(runs[3].id, 1, 9.0, 9, 9, 9.0),
     ]
-    samples = collect_samples(runs, [], totals)
+    samples = samples_of(runs, [], totals)
     assert [(sample.test, sample.metric) for sample in samples] == [
         ("test_a", "pass_rate"),
         ("test_a", "latency_s"),
@@ -118,7 +131,7 @@ def test_totals_belong_to_tests_that_made_calls() -> None:
 
 def test_an_unknown_cost_is_missing_and_never_zero() -> None:
     runs = [run(1), run(2)]
-    samples = collect_samples(runs, [], [RunTotals(one.id, 1, 0.5, 10, 20, None) for one in runs])
+    samples = samples_of(runs, [], [RunTotals(one.id, 1, 0.5, 10, 20, None) for one in runs])
     assert named(samples, "cost_usd").cases == (CaseValues("", (), 2),)
     row = next(row for row in summarise("e", samples) if row.metric == "cost_usd" and row.case_id is None)
     assert (row.n, row.missing, row.mean, row.max) == (0, 2, None, None)
@@ -127,19 +140,19 @@ def test_an_unknown_cost_is_missing_and_never_zero() -> None:
 def test_recorded_metrics_stand_before_implicit_ones_in_order_of_appearance() -> None:
     runs = [run(1), run(2)]
     metrics = [recorded(runs[0], "z", 1), recorded(runs[0], "a", 1), recorded(runs[1], "m", 1)]
-    assert [sample.metric for sample in collect_samples(runs, metrics, [])] == ["z", "a", "m", "pass_rate"]
+    assert [sample.metric for sample in samples_of(runs, metrics, [])] == ["z", "a", "m", "pass_rate"]
 
 
 def test_a_recorded_metric_cannot_stand_in_for_an_implicit_one() -> None:
     runs = [run(1, "failed")]
-    samples = collect_samples(runs, [recorded(runs[0], "pass_rate", 1.0, "boolean")], [])
+    samples = samples_of(runs, [recorded(runs[0], "pass_rate", 1.0, "boolean")], [])
     assert [sample.values for sample in samples] == [(0.0,)]
 
 
 def test_mixed_kinds_become_float() -> None:
     runs = [run(1), run(2)]
     metrics = [recorded(runs[0], "x", 1, "ordinal"), recorded(runs[1], "x", 1.5, "float")]
-    assert named(collect_samples(runs, metrics, []), "x").kind == "float"
+    assert named(samples_of(runs, metrics, []), "x").kind == "float"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +169,7 @@ def test_bounds_are_the_widest_declared(
 ) -> None:
     runs = [run(1), run(2)]
     metrics = [recorded(runs[0], "x", 1, kind, first), recorded(runs[1], "x", 1, kind, second, better="lower")]
-    sample = named(collect_samples(runs, metrics, []), "x")
+    sample = named(samples_of(runs, metrics, []), "x")
     assert (sample.bounds, sample.better) == (expected, "lower")
 
 
@@ -207,7 +220,7 @@ def _pass_rates(cases: list[list[RunStatus]]) -> list[Summary]:
         for number, statuses in enumerate(cases)
         for index, status in enumerate(statuses, 1)
     ]
-    return [row for row in summarise("e", collect_samples(runs, [], [])) if row.case_id is None]
+    return [row for row in summarise("e", samples_of(runs, [], [])) if row.case_id is None]
 
 
 @given(_TEST_STATUSES, st.sampled_from(["error", "crashed", "running"]), st.data())

@@ -6,6 +6,7 @@ Imports the standard library; `scipy.special` only inside the functions that nee
 from pytest_llmexp.core.stats.describe import mean, quantile, sd
 from pytest_llmexp.core.stats.intervals import (
     Interval,
+    Moments,
     cluster_interval,
     load_special_functions,
     mean_interval,
@@ -15,6 +16,7 @@ from pytest_llmexp.core.stats.intervals import (
 
 __all__ = [
     "Interval",
+    "Moments",
     "cluster_interval",
     "load_special_functions",
     "mean",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import repeat
+from operator import mul, sub
 
 
 def mean(values: Sequence[float]) -> float:
@@ -17,18 +19,21 @@ def mean(values: Sequence[float]) -> float:
     return min(max(middle, min(values)), max(values))
 
 
-def sd(values: Sequence[float]) -> float:
-    """Return the sample standard deviation (divisor n - 1) of at least two values; inf beyond a float's range."""
-    middle = mean(values)
-    deviations = [value - middle for value in values]
-    largest = max(map(abs, deviations))
+def sd(values: Sequence[float], middle: float | None = None) -> float:
+    """Return the sample standard deviation (divisor n - 1) of at least two values; inf beyond a float's range.
+
+    `middle` is their mean, where it is known already.
+    """
+    middle = mean(values) if middle is None else middle
+    deviations: list[float] = list(map(sub, values, repeat(middle)))
+    largest = max(max(deviations), -min(deviations))
     if largest == 0.0 or math.isinf(largest):
         return largest
     # squares of very large or very small deviations would leave the range in which floats are precise
     scale = 1.0 if 1e-140 < largest < 1e140 else largest
     if scale != 1.0:
         deviations = [d / scale for d in deviations]
-    return scale * math.sqrt(math.fsum([d * d for d in deviations]) / (len(values) - 1))
+    return scale * math.sqrt(math.fsum(list(map(mul, deviations, deviations))) / (len(values) - 1))
 
 
 def quantile(values: Sequence[float], q: float) -> float:

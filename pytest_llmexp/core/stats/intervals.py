@@ -25,18 +25,27 @@ TOO_FEW = Interval(None, None, "none: n < 2")
 CONSTANT = Interval(None, None, "none: constant sample")
 
 
-def mean_interval(cases: Sequence[Sequence[float]], *, boolean: bool) -> Interval:
+Moments = tuple[float | None, float | None]
+"""Mean and standard deviation of all values, None where there are none."""
+
+
+def mean_interval(cases: Sequence[Sequence[float]], *, boolean: bool, known: Moments | None = None) -> Interval:
     """Return the interval of the mean over cases that weigh the same; `cases` holds the values of each.
 
     One case: Wilson for booleans, Student's t for the rest. Several: see `cluster_interval`.
-    A case without values tells nothing, but keeps the others from passing for the whole.
+    A case without values tells nothing, but keeps the others from passing for the whole. `known` saves computing
+    again what one case came to.
     """
     if len(cases) > 1:
         return cluster_interval([values for values in cases if values], boolean=boolean)
     values = cases[0] if cases else ()
     if len(values) < 2:
         return TOO_FEW
-    return Interval(*wilson(mean(values), len(values)), "Wilson") if boolean else t_interval(values)
+    middle, spread = known or (None, None)
+    middle = mean(values) if middle is None else middle
+    if boolean:
+        return Interval(*wilson(middle, len(values)), "Wilson")
+    return _t_interval(len(values), middle, sd(values, middle) if spread is None else spread, "t")
 
 
 def wilson(share: float, n: float) -> tuple[float, float]:
@@ -52,7 +61,10 @@ def wilson(share: float, n: float) -> tuple[float, float]:
 
 def t_interval(values: Sequence[float]) -> Interval:
     """Return Student's t interval of the mean; none for fewer than two values or a constant sample."""
-    return _t_interval(values, "t")
+    if len(values) < 2:
+        return TOO_FEW
+    middle = mean(values)
+    return _t_interval(len(values), middle, sd(values, middle), "t")
 
 
 def cluster_interval(cases: Sequence[Sequence[float]], *, boolean: bool) -> Interval:
@@ -67,7 +79,8 @@ def cluster_interval(cases: Sequence[Sequence[float]], *, boolean: bool) -> Inte
         return Interval(None, None, f"none: values from {len(cases)} case{'' if cases else 's'} only")
     means = [mean(values) for values in cases]
     if not boolean:
-        return _t_interval(means, f"t on {len(means)} case means")
+        middle = mean(means)
+        return _t_interval(len(means), middle, sd(means, middle), f"t on {len(means)} case means")
     n = sum(map(len, cases))
     share = mean(means)
     effective = _effective_n(means, share, n)
@@ -85,13 +98,10 @@ def _effective_n(means: Sequence[float], share: float, n: int) -> float:
     return min(float(n), share * (1 - share) / variance * (_Z / _t_quantile(cases - 1)) ** 2)
 
 
-def _t_interval(values: Sequence[float], method: str) -> Interval:
-    if len(values) < 2:
-        return TOO_FEW
-    middle, spread = mean(values), sd(values)
+def _t_interval(n: int, middle: float, spread: float, method: str) -> Interval:
     if spread == 0.0:
         return CONSTANT
-    half = _t_quantile(len(values) - 1) * spread / math.sqrt(len(values))
+    half = _t_quantile(n - 1) * spread / math.sqrt(n)
     low, high = middle - half, middle + half
     if not low < high:
         return CONSTANT

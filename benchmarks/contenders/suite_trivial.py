@@ -1,0 +1,5 @@
+"""A session that has nothing to do with experiments."""
+
+
+def test_nothing() -> None:
+    pass

@@ -1,0 +1,300 @@
+"""Look-ahead: while one run is current, the runs after it are set up and their bodies executed.
+
+pytest's loop, or that of pytest-xdist, is left alone: it hands over items one at a time, in order. In a run's turn
+the runs of its lane after it are set up and begun, up to the limit; then its own body is awaited and its three
+reports are made. Setup and teardown happen in the main thread, one at a time; only bodies overlap.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+
+from pytest_llmexp.runtest.bodies import Body, BodyThreads
+from pytest_llmexp.runtest.collection import plan_key
+from pytest_llmexp.runtest.execution import begin_run, run_key, run_timeout
+from pytest_llmexp.runtest.lanes import Lanes, test_limit
+from pytest_llmexp.runtest.private_api import interactive_exception, plugin_timeout
+from pytest_llmexp.runtest.private_api.output import RunOutput, global_capturing, output_per_run
+from pytest_llmexp.runtest.private_api.parking import ParkingSetupState, give_own_fixtures
+from pytest_llmexp.runtest.run_warnings import WarningsPerRun
+from pytest_llmexp.runtest.session import ExperimentSession
+from pytest_llmexp.runtest.upcoming import Upcoming
+from pytest_llmexp.tracking.recorder import current_run, entered
+
+GRACE_S = 1.0  # for bodies in flight when the session stops
+_WAKE_S = 0.2
+
+
+class LookAhead:
+    """Executes the runs of one process, up to `limit` bodies at once."""
+
+    def __init__(
+        self,
+        session: pytest.Session,
+        experiment: ExperimentSession,
+        limit: int,
+        upcoming: Upcoming,
+        setup_state: ParkingSetupState,
+    ) -> None:
+        self.dropped = 0
+        self.lanes = Lanes(session.config, experiment.settings, experiment.suspects)
+        self._session = session
+        self._experiment = experiment
+        self._limit = limit
+        self._upcoming = upcoming
+        self._setup_state = setup_state
+        self._threads = BodyThreads()
+        self._changed = threading.Condition()
+        self._begun: dict[pytest.Item, Body] = {}  # set up and not torn down, oldest first
+        self._of_run: dict[str, Body] = {}
+        self._in_flight: Counter[str] = Counter()  # test -> number of bodies
+        self._running = 0  # the sum of these
+        self._warnings = WarningsPerRun(lambda: output.item if (output := self._current_output()) else None)
+        self._fixtures = threading.RLock()
+        self._calls: dict[Any, Any] = {}
+
+    def takes(self, item: pytest.Item) -> bool:
+        """Say whether an item's body may overlap with others."""
+        return self.lanes.lane(item) is not None
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Sort output by run in the body of the with statement; drop what is in flight when it is left."""
+        try:
+            with output_per_run(self._session.config, self._current_output), self._warnings.sorted():
+                yield
+        finally:
+            self._drop(keep=None)
+            self._threads.close()
+
+    def _current_output(self) -> RunOutput | None:
+        run = current_run()
+        body = self._of_run.get(run.run.id) if run else None
+        return body.output if body and body.in_flight else None
+
+    # an item's turn
+
+    def turn(self, item: pytest.Function, nextitem: pytest.Item | None) -> None:
+        """Report an item's run as pytest's own protocol does, its body having been executed by now or here."""
+        ihook = item.ihook
+        ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        with self._warnings.sorted():
+            body = self._finished(item)
+            self._report_setup(body)
+            if body.call is not None:
+                self._report_call(body, body.call)
+            if self._session.shouldfail or self._session.shouldstop:
+                nextitem = None
+            if nextitem is None:
+                self._drop(keep=item)
+            self._tear_down(body, nextitem, report=True)
+        ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+    def _report_setup(self, body: Body) -> None:
+        assert body.setup is not None
+        if body.setup_report is not None:
+            self._log(body.item, body.setup, body.setup_report)
+
+    def _report_call(self, body: Body, call: pytest.CallInfo[Any]) -> None:
+        if call.excinfo and isinstance(call.excinfo.value, KeyboardInterrupt | pytest.exit.Exception):
+            raise call.excinfo.value
+        self._warnings.show(body.item)
+        for name, text in body.output.sections():
+            body.item.add_report_section("call", name, text)
+        self._log(body.item, call, body.item.ihook.pytest_runtest_makereport(item=body.item, call=call))
+
+    def _log(self, item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
+        item.ihook.pytest_runtest_logreport(report=report)
+        if interactive_exception(call, report):
+            item.ihook.pytest_exception_interact(node=item, call=call, report=report)
+
+    def _tear_down(self, body: Body, nextitem: pytest.Item | None, *, report: bool) -> None:
+        item = body.item
+        del self._begun[item]
+        self._setup_state.unpark(item)
+        tear_down = partial(item.ihook.pytest_runtest_teardown, item=item, nextitem=nextitem)
+        try:
+            with entered(body.run.recorder.scope()):
+                call = pytest.CallInfo.from_call(tear_down, "teardown", _STOPPING)
+            made = item.ihook.pytest_runtest_makereport(item=item, call=call)
+            if report:
+                self._log(item, call, made)
+        finally:
+            self._end(body)
+
+    def _end(self, body: Body) -> None:
+        body.run.end()
+        item = body.item
+        del item.stash[run_key]
+        item._request, item.funcargs = False, None  # type: ignore[assignment]  # as pytest leaves it
+        self._of_run.pop(body.run.recorder.run.id, None)
+        self.lanes.forget(item)
+
+    # looking ahead
+
+    def _finished(self, item: pytest.Function) -> Body:
+        """Wait for an item's body, beginning the ones after it as there is room."""
+        with self._capturing():
+            if item not in self._begun:
+                self._begin(item)
+            body = self._begun[item]
+            self._fill(item)
+            while not body.done:
+                with self._changed:
+                    if not body.done:
+                        self._changed.wait(self._until_deadline())
+                self._expire()
+                self._fill(item)
+                if (line := self._experiment.line) is not None:
+                    with self._suspended():
+                        line.show(self._running)
+        return body
+
+    @contextmanager
+    def _capturing(self) -> Iterator[None]:
+        """Keep what child processes write off the terminal while bodies are awaited."""
+        capturing = global_capturing(self._session.config)
+        if capturing is None:
+            yield
+            return
+        capturing.resume_capturing()
+        try:
+            yield
+        finally:
+            capturing.suspend_capturing()
+
+    def _fill(self, current: pytest.Function) -> None:
+        """Begin runs of the current one's lane while there is room."""
+        lane = self.lanes.lane(current)
+        while not (self._session.shouldfail or self._session.shouldstop):
+            if self._running >= self._limit:
+                break
+            item = self._upcoming.after(current, self._begun)
+            if item is None or self.lanes.lane(item) != lane or not self._has_room(item):
+                break
+            self._upcoming.claim(item)
+            assert isinstance(item, pytest.Function)
+            self._begin(item)
+
+    def _has_room(self, item: pytest.Item) -> bool:
+        plan = item.stash[plan_key]
+        limit = test_limit(plan, self._limit, self._experiment.workers)
+        return self._in_flight[plan.test] < limit
+
+    def _begin(self, item: pytest.Function) -> None:
+        """Set an item up in the main thread and start its body in another."""
+        run = begin_run(item, self._experiment)
+        body = Body(item, run, run_timeout(item, self._experiment) or plugin_timeout(item))
+        self._begun[item] = self._of_run[run.recorder.run.id] = body
+        give_own_fixtures(item, self.lanes.refusal)
+        item._request.getfixturevalue = self._one_at_a_time(item._request.getfixturevalue)  # type: ignore[assignment,method-assign]
+        with entered(run.recorder.scope()):
+            with self._suspended():
+                set_up = partial(item.ihook.pytest_runtest_setup, item=item)
+                body.setup = pytest.CallInfo.from_call(set_up, "setup", _STOPPING)
+                self._setup_state.park(item)
+                body.setup_report = item.ihook.pytest_runtest_makereport(item=item, call=body.setup)
+            if body.setup_report.passed:
+                self._start(body)
+            else:
+                body.done = True
+
+    def _start(self, body: Body) -> None:
+        body.run.body = body
+        with self._changed:
+            self._in_flight[body.run.plan.test] += 1
+            self._running += 1
+        body.start(self._threads, partial(self._call_hook(body.item), item=body.item), self._ended)
+
+    @contextmanager
+    def _suspended(self) -> Iterator[None]:
+        """Let pytest capture a setup as it expects: from a suspended capture."""
+        capturing = global_capturing(self._session.config)
+        running = capturing is not None and capturing.is_started()
+        if running:
+            capturing.suspend_capturing()
+        try:
+            yield
+        finally:
+            if running:
+                capturing.resume_capturing()
+
+    def _ended(self, body: Body) -> None:
+        """Called in the body's thread."""
+        with self._changed:
+            self._settle(body)
+            self._changed.notify_all()
+
+    def _settle(self, body: Body) -> None:
+        body.done = True
+        self._in_flight[body.run.plan.test] -= 1
+        self._running -= 1
+
+    def _one_at_a_time(self, ask: Callable[[str], Any]) -> Callable[[str], Any]:
+        """Two bodies may ask at once for a module's fixture that nothing has set up yet."""
+
+        def locked(argname: str) -> Any:
+            with self._fixtures:
+                return ask(argname)
+
+        return locked
+
+    def _call_hook(self, item: pytest.Item) -> Any:
+        """Return `pytest_runtest_call` without the wrappers that redirect the output of the whole process."""
+        removed = frozenset(getattr(item.ihook, "remove_mods", ()))
+        if removed not in self._calls:
+            manager = self._session.config.pluginmanager
+            redirecting = [manager.get_plugin("capturemanager"), manager.get_plugin("logging-plugin")]
+            without = [plugin for plugin in (*redirecting, *removed) if plugin is not None]
+            self._calls[removed] = manager.subset_hook_caller("pytest_runtest_call", without)
+        return self._calls[removed]
+
+    def _until_deadline(self) -> float:
+        ends = [remaining for body in self._bodies_in_flight() if (remaining := body.remaining()) is not None]
+        return max(0.0, min([_WAKE_S, *ends]))
+
+    def _bodies_in_flight(self) -> list[Body]:
+        return [body for body in self._begun.values() if body.in_flight]
+
+    def _expire(self) -> None:
+        for body in self._bodies_in_flight():
+            if body.expire():
+                with self._changed:
+                    self._settle(body)
+
+    # stopping early
+
+    def _drop(self, keep: pytest.Item | None) -> None:
+        """Let go of the runs that will not be reported: after -x, Ctrl-C, pytest.exit(), or with no item left.
+
+        Without `keep`, the oldest one's entry is left to pytest, which tears down what is on its stack.
+        """
+        bodies = [body for item, body in self._begun.items() if item is not keep]
+        if not bodies:
+            return
+        self._experiment.stop_calls()
+        for body in bodies:
+            body.drop()
+        end = time.monotonic() + GRACE_S
+        for body in bodies:
+            body.join(max(0.0, end - time.monotonic()))
+        self.dropped += len(bodies)
+        left_to_pytest = bodies.pop(0) if keep is None else None
+        sibling = keep if left_to_pytest is None else left_to_pytest.item
+        for body in bodies:
+            self._tear_down(body, sibling, report=False)
+        if left_to_pytest is not None:
+            del self._begun[left_to_pytest.item]
+            self._setup_state.unpark(left_to_pytest.item)
+            self._end(left_to_pytest)
+
+
+_STOPPING = (KeyboardInterrupt, pytest.exit.Exception)
