@@ -18,6 +18,7 @@ import pytest
 from pytest_llmexp.core.errors import RunTimeoutError
 from pytest_llmexp.runtest.execution import RunInProgress
 from pytest_llmexp.runtest.private_api.output import RunOutput
+from pytest_llmexp.tracking.recorder import RunStopped
 
 
 class BodyThreads:
@@ -113,7 +114,7 @@ class Body:
         """Say whether the body ended because the session does: then it says nothing."""
         if call.excinfo is None:
             return False
-        return self._dropped or isinstance(call.excinfo.value, KeyboardInterrupt | pytest.exit.Exception)
+        return self._dropped or isinstance(call.excinfo.value, KeyboardInterrupt | pytest.exit.Exception | RunStopped)
 
     def _decide(self) -> bool:
         """Say, once, that what happens now is what the run came to."""

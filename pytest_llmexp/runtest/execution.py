@@ -82,6 +82,7 @@ def run_in_progress(item: pytest.Item, session: ExperimentSession) -> Iterator[N
         return
     run = begin_run(item, session)
     run.recorder.wait_until_begun()
+    session.prepare_end()
     try:
         with entered(run.recorder.scope()):
             yield

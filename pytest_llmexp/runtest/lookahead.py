@@ -147,6 +147,7 @@ class LookAhead:
                 self._begin(item)
             body = self._begun[item]
             self._fill(item)
+            self._experiment.prepare_end()
             while not body.done:
                 with self._changed:
                     if not body.done:

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_llmexp.core.models import Phase, RunStatus
 from pytest_llmexp.core.printable import printable
+from pytest_llmexp.tracking.recorder import RunStopped
 
 NOTE = "llmexp"  # the attribute of a report that carries a run's metrics and status between processes
 
@@ -44,6 +45,8 @@ def next_outcome(earlier: RunOutcome | None, call: pytest.CallInfo[Any]) -> RunO
 def _status(error: BaseException, phase: Phase) -> RunStatus:
     if isinstance(error, pytest.skip.Exception):
         return "skipped"
+    if isinstance(error, RunStopped):
+        return "crashed"  # the session ended in its middle
     if isinstance(error, pytest.fail.Exception) and "from pytest-timeout" in str(error):
         return "error"  # it calls pytest.fail, but a timeout says nothing of quality
     expected = (AssertionError, pytest.fail.Exception, pytest.xfail.Exception)

@@ -53,6 +53,7 @@ class ExperimentSession:
         self._rootpath = rootpath
         self._environ = environ
         self._store: Store | None = None
+        self._prepared = False
         self.loop = LoopThread()
         self.look_ahead: LookAhead | None = None
         self.line: LiveLine | None = None
@@ -80,7 +81,6 @@ class ExperimentSession:
     def begin(self) -> None:
         """Open the store and record the experiment's start; pytest.UsageError if the store cannot be used."""
         source = self.source()
-        threading.Thread(target=load_special_functions, daemon=True).start()  # needed at the end, if at all
         try:
             self._store = open_store(
                 self.settings.db, create=True, redact=self.redact, synchronous=self.settings.synchronous
@@ -97,6 +97,12 @@ class ExperimentSession:
             tags=self.settings.tags,
             metadata={"plan": self.plan, "concurrency": self.settings.concurrency},
         )
+
+    def prepare_end(self) -> None:
+        """Import what only the end needs, in the background: called once there is nothing to do but wait."""
+        if not self._prepared and self._store is not None:
+            self._prepared = True
+            threading.Thread(target=load_special_functions, daemon=True).start()
 
     def open_recording(self) -> Recording:
         """Start recording in this process, the first time it is called; hand in the plan if nobody did."""

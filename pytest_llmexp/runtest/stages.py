@@ -58,6 +58,7 @@ def begin_as_controller(config: pytest.Config, state: PluginState, items: int) -
         return
     session.expected = items
     session.begin()
+    session.prepare_end()  # while the workers work
     start_line(config, session.spent, lambda: session.expected)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and config.get_verbosity() >= 0 and not config.option.collectonly:
