@@ -9,6 +9,8 @@ import threading
 import time
 from typing import Any
 
+from pytest_llmexp.core.forks import renew_lock_in_children
+
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
 
@@ -44,6 +46,7 @@ class IdMaker:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        renew_lock_in_children(self)
         self._pid = os.getpid()
         self._milliseconds = 0
         self._rest = 0

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from pydantic import BaseModel
 
 from pytest_llmexp.core.errors import ConfigurationError
+from pytest_llmexp.core.forks import renew_lock_in_children
 from pytest_llmexp.tracking.sources import ModelSource
 from pytest_llmexp.tracking.transports import make_ssl_context, spreading_client
 
@@ -37,6 +38,7 @@ class LoopClients:
     def __init__(self, make: Callable[[], AsyncOpenAI]) -> None:
         self._make = make
         self._lock = threading.Lock()
+        renew_lock_in_children(self)
         self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopClient] = WeakKeyDictionary()
 
     def get(self) -> AsyncOpenAI:
@@ -64,6 +66,7 @@ class Clients:
         self.closed = False
         self._start_local = start_local
         self._lock = threading.Lock()
+        renew_lock_in_children(self)
         self._base_url: str | None = None
         self._client: OpenAI | None = None
         self._process = os.getpid()

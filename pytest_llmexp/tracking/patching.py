@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_llmexp.core.forks import renew_lock_in_children
+
 Method = Callable[..., Any]
 
 
@@ -31,6 +33,7 @@ class SharedPatch:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        renew_lock_in_children(self)
         self._holders = 0
         self._patches: list[Patch] = []
 

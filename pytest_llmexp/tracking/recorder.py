@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_llmexp.core.clock import utc_now
 from pytest_llmexp.core.errors import MetricError, RecordingError
+from pytest_llmexp.core.forks import renew_lock_in_children
 from pytest_llmexp.core.ids import new_id
 from pytest_llmexp.core.jsonable import jsonable
 from pytest_llmexp.core.models import (
@@ -122,6 +123,7 @@ class ExperimentRecorder:
         self.repeat: Callable[..., Any] | None = None  # how an `Experiment` block executes a function
         self._sink = sink
         self._lock = threading.Lock()
+        renew_lock_in_children(self)
         self._known: set[str] = set()
         self.loose = CallCounter()
         self.stopped = False  # whether calls are refused
