@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import replace
@@ -16,7 +17,7 @@ import pytest
 from pytest_llmexp.core.errors import RunTimeoutError
 from pytest_llmexp.runtest.async_fixtures import on_the_loop
 from pytest_llmexp.runtest.collection import RunPlan, plan_key
-from pytest_llmexp.runtest.loop import wait_for
+from pytest_llmexp.runtest.loop import GRACE_S, wait_for
 from pytest_llmexp.runtest.outcomes import NOTE, RunOutcome, make_safe, next_outcome, tolerate
 from pytest_llmexp.runtest.private_api import body_arguments
 from pytest_llmexp.runtest.session import ExperimentSession
@@ -153,13 +154,25 @@ def call_body(item: pytest.Function, session: ExperimentSession) -> bool | None:
         future = session.loop.submit(_within(item.obj(**body_arguments(item)), timeout))
         if run.body is not None:
             run.body.keep(future)
-        wait_for(future)
+            wait_for(future)
+        else:
+            _wait_in_turn(future, timeout)
         return True
     if timeout is None or run.body is not None:  # a body that overlaps has a thread of its own, and is watched
         return None
     arguments = body_arguments(item)
     _call_in_thread(lambda: item.obj(**arguments), timeout)
     return True
+
+
+def _wait_in_turn(future: Future[Any], timeout: float | None) -> None:
+    """Wait for a coroutine whose timeout is its own affair, unless it blocks the loop that would tell it."""
+    try:
+        wait_for(future, None if timeout is None else timeout + GRACE_S)
+    except TimeoutError:
+        if future.done() and not future.cancelled():
+            raise
+        raise RunTimeoutError(f"run timed out after {timeout:g} s; it blocks the event loop") from None
 
 
 async def _within(body: Coroutine[Any, Any, Any], timeout: float | None) -> None:

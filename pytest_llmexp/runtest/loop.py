@@ -74,10 +74,10 @@ class LoopThread:
                 loop.run_forever()
 
 
-def wait_for(future: Future[Any]) -> Any:
-    """Return the result of a submitted coroutine, or raise what it raised."""
+def wait_for(future: Future[Any], timeout_s: float | None = None) -> Any:
+    """Return the result of a submitted coroutine, or raise what it raised; TimeoutError if it is not over in time."""
     try:
-        result = future.result()
+        result = future.result(timeout_s)
     except BaseException:
         future.cancel()  # an interrupt of the waiting thread ends the coroutine too
         raise

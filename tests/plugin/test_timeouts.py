@@ -34,7 +34,8 @@ def test_a_hung_run_is_an_error_and_holds_up_nothing(overlapping: Overlapping, w
     assert set(statuses.values()) == {"passed"}
 
 
-def test_a_run_that_blocks_the_loop_of_the_others_ends_too(overlapping: Overlapping) -> None:
+@pytest.mark.parametrize("concurrency", ["1", "8"])
+def test_a_run_that_blocks_the_loop_of_the_others_ends_too(overlapping: Overlapping, concurrency: str) -> None:
     define, hang = HANGS["blocks the loop"]
     overlapping.write(f"""
         @pytest.mark.experiment(n=1, timeout=1)
@@ -42,7 +43,8 @@ def test_a_run_that_blocks_the_loop_of_the_others_ends_too(overlapping: Overlapp
         @pytest.mark.experiment(n=2)
         def test_y(): pass
     """)
-    overlapping.suite.run(*LOCAL, new_process=True).assert_outcomes(passed=2, failed=1)
+    result = overlapping.suite.run(*LOCAL, f"--experiment-concurrency={concurrency}", new_process=True)
+    result.assert_outcomes(passed=2, failed=1)
 
 
 def test_a_timed_out_run_shows_where_it_was_and_what_it_wrote(overlapping: Overlapping) -> None:
