@@ -124,9 +124,8 @@ class LookAhead:
         try:
             with entered(body.run.recorder.scope()):
                 call = pytest.CallInfo.from_call(tear_down, "teardown", _STOPPING)
-            made = item.ihook.pytest_runtest_makereport(item=item, call=call)
             if report:
-                self._log(item, call, made)
+                self._log(item, call, item.ihook.pytest_runtest_makereport(item=item, call=call))
         finally:
             self._end(body)
 

@@ -1,0 +1,111 @@
+"""Stopping early while bodies overlap: everything is torn down in order, nothing recorded is lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.plugin.overlapping import Overlapping
+
+LOCAL = ("-p", "no:xdist")
+
+SUITE = """
+    failed = threading.Event()
+    @pytest.fixture(scope="session")
+    def of_session(): yield; told("-session")
+    @pytest.fixture(scope="module")
+    def of_module(of_session): yield; told("-module")
+    @pytest.fixture
+    def own(of_module, experiment_run): told("+", experiment_run.index); yield; told("-", experiment_run.index)
+"""
+
+
+def check_torn_down(told: list[list[str]]) -> set[str]:
+    """Return the runs that were set up; each was torn down once, and the wider fixtures after all of them."""
+    begun = [words[1] for words in told if words[0] == "+"]
+    ended = [words[1] for words in told if words[0] == "-"]
+    assert len(begun) == len(set(begun))
+    assert sorted(ended) == sorted(begun)
+    assert told[-2:] == [["-module"], ["-session"]]
+    return set(begun)
+
+
+def test_exitfirst_drops_what_is_in_flight_and_says_so(overlapping: Overlapping) -> None:
+    overlapping.write(
+        SUITE
+        + """
+    @pytest.mark.experiment(n=50, gates=["mean(index) >= 1"])
+    def test_x(own, experiment_run, record_metric):
+        record_metric("index", experiment_run.index)
+        if experiment_run.index == 2: failed.set(); assert 0
+        failed.wait(60)
+        if experiment_run.index > 2: time.sleep(0.3)
+    """
+    )
+    result = overlapping.suite.run(*LOCAL, "-x")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["note: * run(s) in flight were dropped when the session stopped"])
+    begun = check_torn_down(overlapping.told())
+    assert 8 <= len(begun) <= 10
+    statuses = overlapping.statuses()
+    assert (statuses[1], statuses[2]) == ("passed", "failed")
+    assert {statuses[int(index)] for index in begun - {"1", "2"}} == {"passed"}  # they ended in time, and were kept
+    store = overlapping.suite.store()
+    experiment = store.experiments()[0]
+    assert (experiment.status, store.verdicts(experiment.id)) == ("interrupted", [])
+
+
+def test_maxfail_counts_failures_in_the_order_of_the_runs(overlapping: Overlapping) -> None:
+    overlapping.write("""
+        @pytest.mark.experiment(n=20)
+        def test_x(experiment_run): assert experiment_run.index not in (3, 4, 9)
+    """)
+    overlapping.suite.run(*LOCAL, "--maxfail=2").assert_outcomes(passed=2, failed=2)
+
+
+def test_exitfirst_cancels_coroutines_in_flight(overlapping: Overlapping) -> None:
+    overlapping.write("""
+        @pytest.mark.experiment(n=6)
+        async def test_x(experiment_run):
+            if experiment_run.index == 1: await asyncio.sleep(0.1); assert 0
+            try: await asyncio.Event().wait()
+            finally: told("cancelled")
+    """)
+    overlapping.suite.run(*LOCAL, "-x").assert_outcomes(failed=1)
+    assert overlapping.told() == [["cancelled"]] * 5
+    statuses = overlapping.statuses()
+    assert statuses.pop(1) == "failed"
+    assert set(statuses.values()) == {"crashed"}
+
+
+@pytest.mark.parametrize("way", ["raise KeyboardInterrupt", "pytest.exit('enough')", "os.kill(os.getpid(), 2)"])
+@pytest.mark.parametrize("define", ["def", "async def"])
+def test_an_interrupt_tears_everything_down(overlapping: Overlapping, define: str, way: str) -> None:
+    overlapping.write(
+        SUITE
+        + f"""
+    @pytest.mark.experiment(n=20)
+    {define} test_x(own, experiment_run):
+        if experiment_run.index == 3: {way}
+        time.sleep(0.05)
+    """
+    )
+    result = overlapping.suite.run(*LOCAL, new_process=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert len(check_torn_down(overlapping.told())) >= 3
+    assert "INTERNALERROR" not in result.stdout.str()
+
+
+def test_an_interrupt_in_a_setup_tears_everything_down(overlapping: Overlapping) -> None:
+    overlapping.write(
+        SUITE
+        + """
+    @pytest.fixture
+    def stopping(own, experiment_run):
+        if experiment_run.index == 4: pytest.exit("enough")
+    @pytest.mark.experiment(n=20)
+    def test_x(stopping): time.sleep(0.05)
+    """
+    )
+    result = overlapping.suite.run(*LOCAL, new_process=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert check_torn_down(overlapping.told()) == {"1", "2", "3", "4"}
