@@ -78,20 +78,23 @@ def test_exitfirst_cancels_coroutines_in_flight(overlapping: Overlapping) -> Non
 
 
 @pytest.mark.parametrize("way", ["raise KeyboardInterrupt", "pytest.exit('enough')", "os.kill(os.getpid(), 2)"])
-@pytest.mark.parametrize("define", ["def", "async def"])
-def test_an_interrupt_tears_everything_down(overlapping: Overlapping, define: str, way: str) -> None:
+@pytest.mark.parametrize(("define", "pause"), [("def", "time.sleep"), ("async def", "await asyncio.sleep")])
+def test_an_interrupt_tears_everything_down(overlapping: Overlapping, define: str, pause: str, way: str) -> None:
     overlapping.write(
         SUITE
         + f"""
-    @pytest.mark.experiment(n=20)
+    begun = []
+    @pytest.mark.experiment(n=8)
     {define} test_x(own, experiment_run):
+        begun.append(experiment_run.index)
+        while len(begun) < 8: {pause}(0.01)  # a signal in a setup would leave that one half made, as ever
         if experiment_run.index == 3: {way}
-        time.sleep(0.05)
+        {pause}(0.6)  # longer than a signal takes
     """
     )
     result = overlapping.suite.run(*LOCAL, new_process=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    assert len(check_torn_down(overlapping.told())) >= 3
+    assert len(check_torn_down(overlapping.told())) == 8
     assert "INTERNALERROR" not in result.stdout.str()
 
 
