@@ -31,7 +31,7 @@ def on_a_terminal(suite: Suite, *arguments: str) -> str:
     if not child:
         os.chdir(suite.path)
         os.environ.update(TERM="xterm", COLUMNS="80")
-        plain = ("-p", "no:cacheprovider", "-p", "no:asyncio", *arguments)
+        plain = ("-p", "no:cacheprovider", "-p", "no:asyncio", "--experiment-concurrency=8", *arguments)
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *plain])
     written = b""
     while True:
