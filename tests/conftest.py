@@ -11,6 +11,9 @@ import openai  # noqa: F401  pytester forgets modules that a run imports; these 
 import pytest
 import scipy.special  # noqa: F401
 
+import pytest_llmexp.runtest.lookahead
+import pytest_llmexp.runtest.stages
+import pytest_llmexp.tracking.bots  # noqa: F401  else packages would keep the modules of runs that are over
 from pytest_llmexp.store import Store, open_store
 
 pytest_plugins = ["pytester"]
