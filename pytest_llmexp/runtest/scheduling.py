@@ -97,6 +97,7 @@ class RunScheduling:
         self.config = config  # plugins look for it here (pytest-rerunfailures)
         self.collection = collection
         self.node2pending: dict[Any, list[int]] = {}
+        self._ready: set[Any] = set()  # workers that have collected; the others cannot be given anything yet
         self._divisible = mode in ("load", "worksteal")
         self._crew = crew
         self._suspects: list[int] = []  # for the next new worker
@@ -107,6 +108,7 @@ class RunScheduling:
         self._own: dict[Any, dict[str, None]] = {}  # worker -> its groups
         for node in nodes:
             self.add_node(node)
+            self._ready.add(node)
         self._return(range(len(collection)))
 
     # what xdist asks
@@ -144,6 +146,7 @@ class RunScheduling:
     def add_node_collection(self, node: Any, collection: Sequence[str]) -> None:
         """Give a worker that replaces a dead one the suspects it was told of."""
         if list(collection) == self.collection:
+            self._ready.add(node)
             told = set(self._crew.suspects(node))
             given = [index for index in self._suspects if self.collection[index] in told]
             self._suspects = [index for index in self._suspects if self.collection[index] not in told]
@@ -178,6 +181,7 @@ class RunScheduling:
         """
         held = [index for index in self.node2pending.pop(node) if not self._crew.was_reported(self.collection[index])]
         self._free.update(self._own.pop(node))
+        self._ready.discard(node)
         culprit, suspects, others = self._blame(node, held)
         self._suspects += suspects
         self._return(others)
@@ -210,7 +214,7 @@ class RunScheduling:
             self._count += 1
 
     def _fill(self, node: Any) -> None:
-        if node.shutting_down:
+        if node.shutting_down or node not in self._ready:
             return
         if self._count:
             share = self._crew.share(node)

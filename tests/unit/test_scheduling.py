@@ -152,6 +152,26 @@ def test_runs_in_flight_in_a_dead_worker_are_suspects_for_the_one_that_takes_its
     assert scheduler.suspects == held[2:]
 
 
+def test_a_worker_is_not_ended_before_it_has_collected() -> None:
+    collection = runs("test_x", 10)
+    first, second = Node(limit=4), Node(limit=4)
+    scheduler = scheduling(collection, [first, second])
+    scheduler.remove_node(first)
+    third = Node(limit=4, suspects=scheduler.suspects)
+    scheduler.add_node(third)
+    scheduler.remove_node(second)
+    fourth = Node(limit=4, suspects=scheduler.suspects)
+    scheduler.add_node(fourth)
+    scheduler.add_node_collection(third, collection)
+    scheduler.schedule()
+    assert not fourth.shutting_down
+    scheduler.remove_node(third)  # what it leaves goes to the fourth, who was told of it too
+    scheduler.add_node_collection(fourth, collection)
+    scheduler.schedule()
+    assert len(fourth.sent) == 9
+    assert fourth.shutting_down
+
+
 def test_with_one_run_at_a_time_the_one_is_blamed() -> None:
     node, other = Node(limit=1), Node(limit=1)
     collection = runs("test_x", 20)
