@@ -259,6 +259,12 @@ class RunScheduling:
         return drawn
 
     def _send(self, node: Any, indices: Sequence[int]) -> None:
-        if indices:
-            self.node2pending[node].extend(indices)
+        if not indices:
+            return
+        try:
             node.send_runtest_some(list(indices))
+        except OSError:  # it has died, which we are going to be told
+            self._ready.discard(node)
+            self._return(indices)
+        else:
+            self.node2pending[node].extend(indices)

@@ -154,22 +154,34 @@ def test_runs_in_flight_in_a_dead_worker_are_suspects_for_the_one_that_takes_its
 
 def test_a_worker_is_not_ended_before_it_has_collected() -> None:
     collection = runs("test_x", 10)
-    first, second = Node(limit=4), Node(limit=4)
-    scheduler = scheduling(collection, [first, second])
-    scheduler.remove_node(first)
-    third = Node(limit=4, suspects=scheduler.suspects)
+    nodes = [Node(limit=4), Node(limit=4)]
+    scheduler = scheduling(collection, nodes)
+    for node in nodes:
+        scheduler.remove_node(node)
+    third, fourth = (Node(limit=4, suspects=scheduler.suspects) for _ in range(2))
     scheduler.add_node(third)
-    scheduler.remove_node(second)
-    fourth = Node(limit=4, suspects=scheduler.suspects)
     scheduler.add_node(fourth)
     scheduler.add_node_collection(third, collection)
     scheduler.schedule()
-    assert not fourth.shutting_down
+    assert len(third.sent) == 10
     scheduler.remove_node(third)  # what it leaves goes to the fourth, who was told of it too
     scheduler.add_node_collection(fourth, collection)
     scheduler.schedule()
     assert len(fourth.sent) == 9
     assert fourth.shutting_down
+
+
+def test_what_cannot_be_sent_to_a_dying_worker_goes_to_another() -> None:
+    class Dying(Node):
+        def send_runtest_some(self, indices: list[int]) -> None:
+            raise OSError("cannot send (already closed?)")
+
+    collection = runs("test_x", 10)
+    dying, other = Dying(), Node()
+    scheduler = scheduling(collection, [dying, other])
+    assert scheduler.remove_node(dying) is None
+    assert scheduler.suspects == []
+    assert sorted(finish(scheduler)) == list(range(10))
 
 
 def test_with_one_run_at_a_time_the_one_is_blamed() -> None:
