@@ -68,6 +68,8 @@ def is_abandoned(experiment: models.Experiment) -> bool:
     process = experiment.metadata.get("process") or {}
     if experiment.status != "running" or process.get("host") != platform.node():
         return False
+    if os.name == "nt":  # os.kill would end the process that it is asked about
+        return False
     try:
         os.kill(int(process["pid"]), 0)
     except ProcessLookupError:
