@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from pytest_llmexp.core.errors import RecordingError
 from pytest_llmexp.core.models import Synchronous
 from pytest_llmexp.core.redact import Redactor
-from pytest_llmexp.localmodel import LocalModelServer
 from pytest_llmexp.store import Writer, open_store
 from pytest_llmexp.tracking.capture import capturing
 from pytest_llmexp.tracking.clients import Clients
 from pytest_llmexp.tracking.recorder import ExperimentRecorder, Scope, entered
 from pytest_llmexp.tracking.sources import ModelSource
 from pytest_llmexp.tracking.threads import context_follows_threads
+
+if TYPE_CHECKING:
+    from pytest_llmexp.localmodel import LocalModelServer
 
 
 class Recording:
@@ -49,6 +52,8 @@ class Recording:
         return [*self.recorder.problems]
 
     def _start_local(self) -> str:
+        from pytest_llmexp.localmodel import LocalModelServer  # start-up cost: only where no model is configured
+
         self._server = LocalModelServer()
         self._server.start()
         return self._server.base_url

@@ -134,7 +134,7 @@ class Experiment:
         self, recording: Recording, test: str, index: int, params: Mapping[str, Any], function: Callable[[], Any]
     ) -> tuple[Any, RunRecorder] | None:
         run = recording.recorder.begin_run(test, index, params=params)
-        run.wait_until_begun()
+        run.wait_until_stored()
         self._runs[test].append(run)
         started = time.perf_counter()
         answer = attempt(run, self.errors, function)
@@ -144,6 +144,7 @@ class Experiment:
         if run.run.output is None:
             run.describe(output=answer[0])
         run.judge("passed", duration_s=time.perf_counter() - started)
+        run.wait_until_stored()
         return answer[0], run
 
     def __exit__(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import openai  # noqa: F401  pytester forgets modules that a run imports; these take long, or load only once
 import pytest
-import scipy.special  # noqa: F401
 
 import pytest_llmexp.runtest.lookahead
 import pytest_llmexp.runtest.stages

@@ -101,7 +101,7 @@ class Body:
             self._ended.set()
 
     def _call(self, function: Callable[[], Any], ended: Callable[[Body], None]) -> None:
-        self.run.recorder.wait_until_begun()
+        self.run.recorder.wait_until_stored()
         self._began = time.monotonic()
         call = pytest.CallInfo.from_call(function, when="call")
         if self._decide():

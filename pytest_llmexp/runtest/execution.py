@@ -55,7 +55,7 @@ class RunInProgress:
         setattr(report, NOTE, {"metrics": metrics, "tolerated": tolerated})
 
     def judge(self, call: pytest.CallInfo[Any]) -> None:
-        """Record what the body came to, before its turn to be reported: it may have been paid for."""
+        """Hand on what the body came to, before its turn to be reported: it may have been paid for."""
         self._judged = next_outcome(self._outcome, call)
         if self._judged is not None:
             judged = self._judged
@@ -78,11 +78,12 @@ run_key = pytest.StashKey[RunInProgress]()
 @contextmanager
 def run_in_progress(item: pytest.Item, session: ExperimentSession) -> Iterator[None]:
     """Record what happens in the body of the with statement as the item's run, if the item is one and not ahead."""
+    session.open_recording()  # any test may use the clients
     if plan_key not in item.stash or session.looks_ahead(item):
         yield
         return
     run = begin_run(item, session)
-    run.recorder.wait_until_begun()
+    run.recorder.wait_until_stored()
     session.prepare_end()
     try:
         with entered(run.recorder.scope()):

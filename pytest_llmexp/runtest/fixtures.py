@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from pytest_llmexp.runtest.state import state_key
-
 if TYPE_CHECKING:
     from openai import OpenAI
     from pydantic import BaseModel
@@ -87,7 +85,8 @@ class ExperimentRun:
 
 
 def _recorder(fixture: str) -> RunRecorder:
-    """The run whose setup this is. Not from `request`: pytest takes as long to make one as for the whole fixture."""
+    """The run whose setup this is. Not from `request`: pytest takes longer to make one than for the whole fixture,
+    and makes one for each run, even where only a session fixture takes it."""
     from pytest_llmexp.tracking.recorder import current_run  # start-up cost: only experiments need it
 
     run = current_run()
@@ -99,12 +98,14 @@ def _recorder(fixture: str) -> RunRecorder:
     return run
 
 
-def _clients(request: pytest.FixtureRequest) -> Clients:
+def _clients() -> Clients:
     """The session's clients. A session fixture's error would be kept for all tests, so unmarked ones may have it."""
-    session = request.config.stash[state_key].session
-    if session is None:
+    from pytest_llmexp.tracking.recorder import current_scope  # start-up cost, as above
+
+    scope = current_scope()
+    if scope is None or scope.experiment.clients is None:
         raise pytest.UsageError("the fixture 'llm_client' is for experiments: mark a test @pytest.mark.experiment")
-    return session.open_recording().clients
+    return scope.experiment.clients
 
 
 @pytest.fixture
@@ -123,12 +124,12 @@ def record_metric() -> RecordMetric:
 
 
 @pytest.fixture(scope="session")
-def llm_client(request: pytest.FixtureRequest) -> OpenAI:
+def llm_client() -> OpenAI:
     """The openai client that bots use, shared by the process.
 
     Override it in conftest.py to use a client of your own; its calls are recorded all the same.
     """
-    return _clients(request).client()
+    return _clients().client()
 
 
 @pytest.fixture

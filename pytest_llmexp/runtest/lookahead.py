@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -22,8 +22,14 @@ from pytest_llmexp.runtest.collection import plan_key
 from pytest_llmexp.runtest.execution import begin_run, run_key, run_timeout
 from pytest_llmexp.runtest.lanes import Lanes, test_limit
 from pytest_llmexp.runtest.private_api import interactive_exception, plugin_timeout
-from pytest_llmexp.runtest.private_api.output import RunOutput, global_capturing, output_per_run
-from pytest_llmexp.runtest.private_api.parking import ParkingSetupState, give_own_fixtures
+from pytest_llmexp.runtest.private_api.output import (
+    CallHooks,
+    RunOutput,
+    captured_together,
+    output_per_run,
+    suspended,
+)
+from pytest_llmexp.runtest.private_api.parking import ParkingSetupState, forget_fixtures, give_own_fixtures
 from pytest_llmexp.runtest.run_warnings import WarningsPerRun
 from pytest_llmexp.runtest.session import ExperimentSession
 from pytest_llmexp.runtest.upcoming import Upcoming
@@ -57,9 +63,10 @@ class LookAhead:
         self._of_run: dict[str, Body] = {}
         self._in_flight: Counter[str] = Counter()  # test -> number of bodies
         self._running = 0  # the sum of these
+        self._limited: set[Body] = set()  # those of them that have a timeout
         self._warnings = WarningsPerRun(lambda: output.item if (output := self._current_output()) else None)
         self._fixtures = threading.RLock()
-        self._calls: dict[Any, Any] = {}
+        self._hooks = CallHooks(session.config)
 
     def takes(self, item: pytest.Item) -> bool:
         """Say whether an item's body may overlap with others."""
@@ -95,7 +102,7 @@ class LookAhead:
                 nextitem = None
             if nextitem is None:
                 self._drop(keep=item)
-            self._tear_down(body, nextitem, report=True)
+            self._report_teardown(body, nextitem)
         ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 
     def _report_setup(self, body: Body) -> None:
@@ -116,24 +123,31 @@ class LookAhead:
         if interactive_exception(call, report):
             item.ihook.pytest_exception_interact(node=item, call=call, report=report)
 
-    def _tear_down(self, body: Body, nextitem: pytest.Item | None, *, report: bool) -> None:
+    def _report_teardown(self, body: Body, nextitem: pytest.Item | None) -> None:
+        item = body.item
+        try:
+            with captured_together(self._session.config):
+                call = self._tear_down(body, nextitem)
+                report = item.ihook.pytest_runtest_makereport(item=item, call=call)
+                if nextitem is not None:
+                    self._fill(item)
+            self._log(item, call, report)
+        finally:
+            self._end(body)
+
+    def _tear_down(self, body: Body, nextitem: pytest.Item | None) -> pytest.CallInfo[Any]:
         item = body.item
         del self._begun[item]
         self._setup_state.unpark(item)
         tear_down = partial(item.ihook.pytest_runtest_teardown, item=item, nextitem=nextitem)
-        try:
-            with entered(body.run.recorder.scope()):
-                call = pytest.CallInfo.from_call(tear_down, "teardown", _STOPPING)
-            if report:
-                self._log(item, call, item.ihook.pytest_runtest_makereport(item=item, call=call))
-        finally:
-            self._end(body)
+        with entered(body.run.recorder.scope()):
+            return pytest.CallInfo.from_call(tear_down, "teardown", _STOPPING)
 
     def _end(self, body: Body) -> None:
         body.run.end()
         item = body.item
         del item.stash[run_key]
-        item._request, item.funcargs = False, None  # type: ignore[assignment]  # as pytest leaves it
+        forget_fixtures(item)
         self._of_run.pop(body.run.recorder.run.id, None)
         self.lanes.forget(item)
 
@@ -141,35 +155,26 @@ class LookAhead:
 
     def _finished(self, item: pytest.Function) -> Body:
         """Wait for an item's body, beginning the ones after it as there is room."""
-        with self._capturing():
-            if item not in self._begun:
-                self._begin(item)
-            body = self._begun[item]
-            self._fill(item)
-            self._experiment.prepare_end()
-            while not body.done:
-                with self._changed:
-                    if not body.done:
-                        self._changed.wait(self._until_deadline())
-                self._expire()
+        body = self._begun.get(item)
+        if body is None or not body.done:
+            with captured_together(self._session.config):  # what child processes write, too
+                body = body or self._begin(item)
                 self._fill(item)
-                if (line := self._experiment.line) is not None:
-                    with self._suspended():
-                        line.show(self._running)
+                self._experiment.prepare_end()
+                self._await(body)
         return body
 
-    @contextmanager
-    def _capturing(self) -> Iterator[None]:
-        """Keep what child processes write off the terminal while bodies are awaited."""
-        capturing = global_capturing(self._session.config)
-        if capturing is None:
-            yield
-            return
-        capturing.resume_capturing()
-        try:
-            yield
-        finally:
-            capturing.suspend_capturing()
+    def _await(self, body: Body) -> None:
+        line = self._experiment.line
+        while not body.done:
+            with self._changed:
+                if not body.done:
+                    self._changed.wait(self._until_deadline())
+            self._expire()
+            self._fill(body.item)
+            if line is not None and line.is_due:
+                with suspended(self._session.config):
+                    line.show(self._running)
 
     def _fill(self, current: pytest.Function) -> None:
         """Begin runs of the current one's lane while there is room."""
@@ -189,43 +194,31 @@ class LookAhead:
         limit = test_limit(plan, self._limit, self._experiment.workers)
         return self._in_flight[plan.test] < limit
 
-    def _begin(self, item: pytest.Function) -> None:
+    def _begin(self, item: pytest.Function) -> Body:
         """Set an item up in the main thread and start its body in another."""
         run = begin_run(item, self._experiment)
         body = Body(item, run, run_timeout(item, self._experiment) or plugin_timeout(item))
         self._begun[item] = self._of_run[run.recorder.run.id] = body
-        give_own_fixtures(item, self.lanes.refusal)
-        item._request.getfixturevalue = self._one_at_a_time(item._request.getfixturevalue)  # type: ignore[assignment,method-assign]
+        give_own_fixtures(item, self.lanes.refusal, self._fixtures)
         with entered(run.recorder.scope()):
-            with self._suspended():
-                set_up = partial(item.ihook.pytest_runtest_setup, item=item)
-                body.setup = pytest.CallInfo.from_call(set_up, "setup", _STOPPING)
-                self._setup_state.park(item)
-                body.setup_report = item.ihook.pytest_runtest_makereport(item=item, call=body.setup)
+            set_up = partial(item.ihook.pytest_runtest_setup, item=item)
+            body.setup = pytest.CallInfo.from_call(set_up, "setup", _STOPPING)
+            self._setup_state.park(item)
+            body.setup_report = item.ihook.pytest_runtest_makereport(item=item, call=body.setup)
             if body.setup_report.passed:
                 self._start(body)
             else:
                 body.done = True
+        return body
 
     def _start(self, body: Body) -> None:
         body.run.body = body
         with self._changed:
             self._in_flight[body.run.plan.test] += 1
             self._running += 1
-        body.start(self._threads, partial(self._call_hook(body.item), item=body.item), self._ended)
-
-    @contextmanager
-    def _suspended(self) -> Iterator[None]:
-        """Let pytest capture a setup as it expects: from a suspended capture."""
-        capturing = global_capturing(self._session.config)
-        running = capturing is not None and capturing.is_started()
-        if running:
-            capturing.suspend_capturing()
-        try:
-            yield
-        finally:
-            if running:
-                capturing.resume_capturing()
+            if body.timeout is not None:
+                self._limited.add(body)
+        body.start(self._threads, partial(self._hooks.of(body.item), item=body.item), self._ended)
 
     def _ended(self, body: Body) -> None:
         """Called in the body's thread."""
@@ -237,35 +230,16 @@ class LookAhead:
         body.done = True
         self._in_flight[body.run.plan.test] -= 1
         self._running -= 1
-
-    def _one_at_a_time(self, ask: Callable[[str], Any]) -> Callable[[str], Any]:
-        """Two bodies may ask at once for a module's fixture that nothing has set up yet."""
-
-        def locked(argname: str) -> Any:
-            with self._fixtures:
-                return ask(argname)
-
-        return locked
-
-    def _call_hook(self, item: pytest.Item) -> Any:
-        """Return `pytest_runtest_call` without the wrappers that redirect the output of the whole process."""
-        removed = frozenset(getattr(item.ihook, "remove_mods", ()))
-        if removed not in self._calls:
-            manager = self._session.config.pluginmanager
-            redirecting = [manager.get_plugin("capturemanager"), manager.get_plugin("logging-plugin")]
-            without = [plugin for plugin in (*redirecting, *removed) if plugin is not None]
-            self._calls[removed] = manager.subset_hook_caller("pytest_runtest_call", without)
-        return self._calls[removed]
+        self._limited.discard(body)
 
     def _until_deadline(self) -> float:
-        ends = [remaining for body in self._bodies_in_flight() if (remaining := body.remaining()) is not None]
+        ends = [remaining for body in self._limited if (remaining := body.remaining()) is not None]
         return max(0.0, min([_WAKE_S, *ends]))
 
-    def _bodies_in_flight(self) -> list[Body]:
-        return [body for body in self._begun.values() if body.in_flight]
-
     def _expire(self) -> None:
-        for body in self._bodies_in_flight():
+        with self._changed:
+            limited = list(self._limited)
+        for body in limited:
             if body.expire():
                 with self._changed:
                     self._settle(body)
@@ -290,7 +264,10 @@ class LookAhead:
         left_to_pytest = bodies.pop(0) if keep is None else None
         sibling = keep if left_to_pytest is None else left_to_pytest.item
         for body in bodies:
-            self._tear_down(body, sibling, report=False)
+            try:
+                self._tear_down(body, sibling)
+            finally:
+                self._end(body)
         if left_to_pytest is not None:
             del self._begun[left_to_pytest.item]
             self._setup_state.unpark(left_to_pytest.item)

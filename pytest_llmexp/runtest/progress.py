@@ -30,12 +30,17 @@ class LiveLine:
         self._known = Spent(0, None)
         self._began = self._shown_at = self._asked_at = time.monotonic()
 
-    def show(self, running: int | None = None) -> None:
-        """Show how things stand, but not too often."""
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to show the line: late enough, and not too often."""
         now = time.monotonic()
-        if now - self._began < _AFTER_S or now - self._shown_at < _EVERY_S:
+        return now - self._began >= _AFTER_S and now - self._shown_at >= _EVERY_S
+
+    def show(self, running: int | None = None) -> None:
+        """Show how things stand, if it is time."""
+        if not self.is_due:
             return
-        self._shown_at = now
+        self._shown_at = now = time.monotonic()
         if now - self._asked_at >= _SPENT_EVERY_S:
             self._known, self._asked_at = self._spent(), now
         self._line.show(line_parts(running, self._done, self._total(), now - self._began, self._known))

@@ -16,7 +16,6 @@ from pytest_llmexp.core.errors import ConfigurationError, StoreError
 from pytest_llmexp.core.gates import parse_gate
 from pytest_llmexp.core.models import Experiment
 from pytest_llmexp.core.redact import Redactor
-from pytest_llmexp.core.stats import load_special_functions
 from pytest_llmexp.lifecycle import Outcome, Spent, absent_runs, begin, default_name, finish, spent_so_far
 from pytest_llmexp.recording import Recording
 from pytest_llmexp.runtest.collection import RunPlan, plan_key
@@ -24,6 +23,7 @@ from pytest_llmexp.runtest.loop import GRACE_S, LoopThread
 from pytest_llmexp.runtest.options import Settings
 from pytest_llmexp.runtest.private_api.threads import leave_pool_threads_behind
 from pytest_llmexp.store import Store, open_store
+from pytest_llmexp.tracking.pricing import load_prices, may_have_prices
 from pytest_llmexp.tracking.sources import ModelSource, resolve_source
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ class ExperimentSession:
         """Import what only the end needs, in the background: called once there is nothing to do but wait."""
         if not self._prepared and self._store is not None:
             self._prepared = True
-            threading.Thread(target=load_special_functions, daemon=True).start()
+            if may_have_prices(self.source()):
+                threading.Thread(target=load_prices, daemon=True).start()
 
     def open_recording(self) -> Recording:
         """Start recording in this process, the first time it is called; hand in the plan if nobody did."""

@@ -101,8 +101,7 @@ class CallInProgress:
 
     def settle(self, waiting: Future[None] | None) -> None:
         """Wait for the commit."""
-        if waiting is not None:
-            self._experiment.settle(waiting)
+        self._experiment.settle(waiting)
 
     async def settle_async(self, waiting: Future[None] | None) -> None:
         """Wait for the commit without holding up an asyncio loop; other loops are held up for the moment."""

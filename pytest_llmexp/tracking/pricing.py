@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from pytest_llmexp.tracking.sources import ModelSource
+
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NOT_AN_LLM = "(not an LLM)"
 
@@ -15,6 +17,16 @@ class Price(NamedTuple):
 
     cost_usd: float
     source: str
+
+
+def may_have_prices(source: ModelSource) -> bool:
+    """Say whether calls that go to `source` may have a known price."""
+    return not source.local and (source.base_url is None or urlsplit(source.base_url).hostname not in _LOOPBACK)
+
+
+def load_prices() -> None:
+    """Import the prices, so that a thread can do it while nobody waits for it."""
+    import genai_prices  # noqa: F401  start-up cost: a quarter of a second
 
 
 def price_call(

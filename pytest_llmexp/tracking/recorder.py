@@ -138,9 +138,9 @@ class ExperimentRecorder:
         tags: Mapping[str, str] | None = None,
         worker: str = "",
     ) -> RunRecorder:
-        """Record that a run starts and return its recorder, whose `begun` is resolved when the row is safe.
+        """Record that a run starts and return its recorder.
 
-        Wait for that before the body: a run that kills its process at once must have a row.
+        Wait until it is stored before the body: a run that kills its process at once must have a row.
         """
         run = Run(
             id=new_id("run"),
@@ -165,13 +165,10 @@ class ExperimentRecorder:
         waiting.add_done_callback(self._note_failure)
         return waiting
 
-    def commit(self, *records: Record) -> None:
-        """Hand records on and return when they are safe, or after 60 seconds with a problem noted."""
-        if (waiting := self.put(*records)) is not None:
-            self.settle(waiting)
-
-    def settle(self, waiting: Future[None], timeout_s: float = COMMIT_TIMEOUT_S) -> None:
+    def settle(self, waiting: Future[None] | None, timeout_s: float = COMMIT_TIMEOUT_S) -> None:
         """Wait until what was handed on is safe or known to be lost; too long a wait is noted as a problem."""
+        if waiting is None:
+            return
         try:
             waiting.exception(timeout_s)  # `put` sees to it that a failure is noted
         except TimeoutError:
@@ -230,7 +227,7 @@ class RunRecorder:
     def __init__(self, experiment: ExperimentRecorder, run: Run, begun: Future[None] | None) -> None:
         self.experiment = experiment
         self.run = run
-        self._begun = begun
+        self._stored = begun  # resolved when the row, as it was last handed on, is safe
         self._safe: Run | None = None  # as it was last committed, if nothing was recorded since
         self.calls = CallCounter()
         self.ended = False
@@ -239,10 +236,9 @@ class RunRecorder:
         self._lock = threading.Lock()
         self._used: set[str] = set()
 
-    def wait_until_begun(self) -> None:
-        """Return when the run's row is safe, or known to be lost."""
-        if self._begun is not None:
-            self.experiment.settle(self._begun)
+    def wait_until_stored(self) -> None:
+        """Return when the run's row, as it was last handed on, is safe or known to be lost."""
+        self.experiment.settle(self._stored)
 
     def scope(self) -> Scope:
         """Return the scope of this run's body."""
@@ -317,6 +313,7 @@ class RunRecorder:
                 return
             self.ended = True
         self.judge(status, phase=phase, error=error, duration_s=duration_s)
+        self.wait_until_stored()
 
     def close(self) -> None:
         """Take no more records; how the run went is recorded already."""
@@ -331,11 +328,11 @@ class RunRecorder:
         error: str | None = None,
         duration_s: float | None = None,
     ) -> None:
-        """Record how the run went so far, and leave it open for what may be recorded yet."""
+        """Hand on how the run went so far, and leave it open for what may be recorded yet."""
         with self._lock:
             took = time.perf_counter() - self._started if duration_s is None else duration_s
             self.run = run = replace(self.run, status=status, phase=phase, error=error, duration_s=took)
             if run == self._safe:
                 return
             self._safe = run
-        self.experiment.commit(run)
+        self._stored = self.experiment.put(run)

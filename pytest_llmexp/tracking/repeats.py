@@ -70,6 +70,7 @@ def attempt(
             if run.run.status in ("running", "passed"):  # the first exception is what the run came to
                 status: RunStatus = "failed" if isinstance(error, AssertionError) else "error"
                 run.judge(status, phase="call", error=f"{type(error).__name__}: {error}", duration_s=run.run.duration_s)
+                run.wait_until_stored()
             return None
 
 

@@ -39,6 +39,12 @@ class Lab:
             yield run
         run.end("passed")
 
+    def flush(self) -> None:
+        """Return when everything that was handed on is stored."""
+        waiting = self.recording.recorder.put()
+        assert waiting is not None
+        waiting.result(60)
+
     def calls(self) -> list[Call]:
         """Return what the store holds of the calls."""
         return self.store.calls(self.id)

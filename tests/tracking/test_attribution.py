@@ -152,7 +152,7 @@ def test_calls_of_a_forked_child_belong_to_the_run(lab: Lab) -> None:
                 length("child")
                 current = current_run()
                 assert current is not None
-                current.experiment.commit()
+                current.experiment.settle(current.experiment.put())
                 os._exit(0)
             except BaseException:
                 os._exit(1)

@@ -128,7 +128,7 @@ def test_a_row_is_there_before_the_answer(open_lab: OpenLab, client_of: ClientOf
     seen: list[Any] = []
 
     def answer(_: Any) -> str:
-        lab.recording.recorder.commit()
+        lab.flush()
         seen.extend(lab.calls())
         return "done"
 
@@ -456,7 +456,7 @@ def test_responses_keep_what_the_client_library_gives_them(lab: Lab, client_of: 
 
 def break_store(lab: Lab, table: str) -> None:
     """Let the store refuse every row of a table from now on, as a full disk would."""
-    lab.recording.recorder.commit()
+    lab.flush()
     with sqlite3.connect(lab.path) as connection:
         connection.execute(
             f"CREATE TRIGGER full_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'disk full'); END"

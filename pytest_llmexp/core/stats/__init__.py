@@ -1,6 +1,6 @@
 """Statistics: pure functions of sequences of floats, checked in the tests against scipy.stats and statsmodels.
 
-Imports the standard library; `scipy.special` only inside the functions that need it, never `scipy.stats`.
+Imports the standard library only: to import scipy takes longer than a small session, and 40 MB.
 """
 
 from pytest_llmexp.core.stats.describe import mean, quantile, sd
@@ -8,7 +8,6 @@ from pytest_llmexp.core.stats.intervals import (
     Interval,
     Moments,
     cluster_interval,
-    load_special_functions,
     mean_interval,
     t_interval,
     wilson,
@@ -18,7 +17,6 @@ __all__ = [
     "Interval",
     "Moments",
     "cluster_interval",
-    "load_special_functions",
     "mean",
     "mean_interval",
     "quantile",

@@ -8,6 +8,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 from pytest_llmexp.core.stats.describe import mean, sd
+from pytest_llmexp.core.stats.student import t_quantile
 
 _UPPER = 0.975  # the quantile that leaves 2.5 % on either side
 _Z = NormalDist().inv_cdf(_UPPER)
@@ -95,28 +96,16 @@ def _effective_n(means: Sequence[float], share: float, n: int) -> float:
     if spread == 0.0:
         return float(n)
     variance = spread * spread / cases
-    return min(float(n), share * (1 - share) / variance * (_Z / _t_quantile(cases - 1)) ** 2)
+    return min(float(n), share * (1 - share) / variance * (_Z / t_quantile(cases - 1, _UPPER)) ** 2)
 
 
 def _t_interval(n: int, middle: float, spread: float, method: str) -> Interval:
     if spread == 0.0:
         return CONSTANT
-    half = _t_quantile(n - 1) * spread / math.sqrt(n)
+    half = t_quantile(n - 1, _UPPER) * spread / math.sqrt(n)
     low, high = middle - half, middle + half
     if not low < high:
         return CONSTANT
     if not (math.isfinite(low) and math.isfinite(high)):
         return Interval(None, None, "none: beyond the range of a float")
     return Interval(low, high, method)
-
-
-def load_special_functions() -> None:
-    """Import what t intervals need, so that a thread can do it while nobody waits for it."""
-    import scipy.special  # noqa: F401  start-up cost: half a second
-
-
-def _t_quantile(df: int) -> float:
-    # inside the function for its start-up cost: importing scipy.special takes half a second
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, _UPPER))

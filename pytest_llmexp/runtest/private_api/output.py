@@ -130,6 +130,68 @@ def global_capturing(config: pytest.Config) -> Any:
     return getattr(config.pluginmanager.get_plugin("capturemanager"), "_global_capturing", None)
 
 
+@contextlib.contextmanager
+def captured_together(config: pytest.Config) -> Iterator[None]:
+    """Capture all that happens in the body of the with statement, the phases of items in one go.
+
+    pytest redirects the file descriptors of the process at the start and the end of each phase, which takes as
+    long as all else in a phase that does nothing. Here a phase only takes what was written since the last one.
+    """
+    manager: Any = config.pluginmanager.get_plugin("capturemanager")
+    capturing = global_capturing(config)
+    if capturing is None:
+        yield
+        return
+
+    @contextlib.contextmanager
+    def item_capture(when: str, item: pytest.Item) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            written = capturing.readouterr()
+            item.add_report_section(when, "stdout", written.out)
+            item.add_report_section(when, "stderr", written.err)
+
+    capturing.resume_capturing()
+    manager.item_capture = item_capture
+    try:
+        yield
+    finally:
+        del manager.item_capture
+        capturing.suspend_capturing()
+
+
+@contextlib.contextmanager
+def suspended(config: pytest.Config) -> Iterator[None]:
+    """Let the body of the with statement write to the terminal."""
+    capturing = global_capturing(config)
+    if capturing is None or not capturing.is_started():
+        yield
+        return
+    capturing.suspend_capturing()
+    try:
+        yield
+    finally:
+        capturing.resume_capturing()
+
+
+class CallHooks:
+    """`pytest_runtest_call` without the wrappers that redirect the output of the whole process."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._manager = config.pluginmanager
+        self._known: dict[frozenset[Any], Any] = {}
+
+    def of(self, item: pytest.Item) -> Any:
+        """Return the hook with the conftest files of an item."""
+        removed = frozenset(getattr(item.ihook, "remove_mods", ()))
+        if removed not in self._known:
+            redirecting = [self._manager.get_plugin("capturemanager"), self._manager.get_plugin("logging-plugin")]
+            without = [plugin for plugin in (*redirecting, *removed) if plugin is not None]
+            self._known[removed] = self._manager.subset_hook_caller("pytest_runtest_call", without)
+        return self._known[removed]
+
+
 def _switch(config: pytest.Config) -> None:
     """Let pytest put what it keeps into sys.stdout and sys.stderr: capturing is suspended between items."""
     if (capturing := global_capturing(config)) is not None:
@@ -195,6 +257,7 @@ def fits(config: pytest.Config) -> None:
     manager = config.pluginmanager.get_plugin("capturemanager")
     if manager is not None and (capturing := manager._global_capturing) is not None:
         _ = capturing.resume_capturing, capturing.suspend_capturing, capturing.out, capturing.err
+        _ = capturing.readouterr, capturing.is_started, manager.item_capture
     if (plugin := config.pluginmanager.get_plugin("logging-plugin")) is not None:
         _ = plugin.caplog_handler, plugin.report_handler, plugin.log_level, plugin.formatter
     _ = util._reprcompare

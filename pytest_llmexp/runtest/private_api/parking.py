@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from threading import RLock
 from typing import Any
 
 import pytest
@@ -58,6 +59,7 @@ class OwnFixtureDefs(dict[str, Any]):
         self._item = item
         self._refused = refused
         self._scopes = _scopes_of_parameters(item)
+        self._copies: list[Any] = []
         shared = item._request._arg2fixturedefs
         super().__init__({name: self._own(name, definitions) for name, definitions in shared.items()})
 
@@ -81,12 +83,26 @@ class OwnFixtureDefs(dict[str, Any]):
             return self._item.getparent(pytest.Class) is None
         return scope is Scope.Function
 
-    @staticmethod
-    def _copy(definition: Any) -> Any:
+    def _copy(self, definition: Any) -> Any:
         own = copy.copy(definition)
         own._finalizers = []
         own.cached_result = None
+        self._copies.append(own)
         return own
+
+    def leave_wider_fixtures(self) -> None:
+        """Take the finalizers of this item's fixtures, which were torn down, out of those that they used."""
+        for own in self._copies:
+            for name in own.argnames:
+                for used in dict.get(self, name, ()):  # not by our own get: "request" is no fixture of a conftest
+                    _remove_finalizer(used._finalizers, own)
+
+
+def _remove_finalizer(finalizers: list[Any], own: Any) -> None:
+    for index, finalizer in enumerate(finalizers):  # items are torn down in order: it is among the first
+        if getattr(getattr(finalizer, "func", None), "__self__", None) is own:
+            del finalizers[index]
+            break
 
 
 def _scopes_of_parameters(item: pytest.Function) -> dict[str, Scope]:
@@ -104,9 +120,32 @@ def wide_parameters(item: pytest.Function) -> tuple[tuple[str, int], ...]:
     return tuple(sorted((name, indices[name]) for name, scope in scopes.items() if scope is not Scope.Function))
 
 
-def give_own_fixtures(item: pytest.Function, refused: Callable[[str], str | None]) -> None:
-    """Let an item have fixtures of its own, whatever other items are set up."""
-    item._request._arg2fixturedefs = OwnFixtureDefs(item, refused)  # type: ignore[misc]
+def give_own_fixtures(item: pytest.Function, refused: Callable[[str], str | None], turns: RLock) -> None:
+    """Let an item have fixtures of its own, whatever other items are set up.
+
+    Two bodies may ask at once for a module's fixture that nothing has set up yet: they take turns.
+    """
+    request: Any = item._request
+    request._arg2fixturedefs = OwnFixtureDefs(item, refused)
+    ask = request.getfixturevalue
+
+    def in_turn(argname: str) -> Any:
+        with turns:
+            return ask(argname)
+
+    request.getfixturevalue = in_turn
+
+
+def forget_fixtures(item: pytest.Function) -> None:
+    """Let go of an item that was torn down, as pytest does.
+
+    pytest leaves in every wider fixture a finalizer of each fixture that used it, and with it all that this had.
+    """
+    request: Any = item._request
+    own = request._arg2fixturedefs
+    if isinstance(own, OwnFixtureDefs):
+        own.leave_wider_fixtures()
+    item._request, item.funcargs = False, None  # type: ignore[assignment]
 
 
 def install(session: pytest.Session) -> ParkingSetupState:
@@ -122,7 +161,7 @@ def fits(item: pytest.Function) -> None:
     for name in ("stack", "setup", "addfinalizer", "teardown_exact"):
         getattr(SetupState(), name)
     wide_parameters(item)
-    OwnFixtureDefs(item, lambda name: None)
+    OwnFixtureDefs(item, lambda name: None).leave_wider_fixtures()
     for definitions in item._request._arg2fixturedefs.values():
         for definition in definitions:
-            _ = definition._scope, definition._finalizers, definition.cached_result
+            _ = definition._scope, definition._finalizers, definition.cached_result, definition.argnames
