@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from functools import cache
 from graphlib import TopologicalSorter
@@ -185,6 +186,22 @@ def test_the_unused_plugin_imports_nothing_heavy(code: str, tmp_path: Path) -> N
     loaded = modules_loaded_by(code, tmp_path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert "pytest_llmexp" in loaded
     assert loaded.isdisjoint(HEAVY), sorted(loaded & HEAVY)
+
+
+def test_an_experiment_imports_only_what_it_needs(tmp_path: Path) -> None:
+    """A metric that is no boolean, so that there is a t interval; a stand-in for a model, so that nothing costs."""
+    suite = """
+        import pytest
+
+        @pytest.mark.experiment(n=4)
+        def test_it(bot, record_metric):
+            record_metric("words", len(bot()("Hello").split()))
+    """
+    (tmp_path / "test_suite.py").write_text(textwrap.dedent(suite), encoding="utf-8")
+    code = "import pytest; code = pytest.main(['-p', 'llmexp']); assert code == 0, code"
+    loaded = modules_loaded_by(code, tmp_path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    assert {"openai", "sqlalchemy"} <= loaded
+    assert loaded.isdisjoint({"alembic", "numpy", "scipy", "genai_prices", "click"})
 
 
 def test_the_package_itself_loads_no_module_of_its_own(tmp_path: Path) -> None:

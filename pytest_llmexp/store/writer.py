@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _ERRORS_KEPT = 100
 _BATCH = 1000  # groups of one commit: bounds its time under the file lock
+_LINGER_S = 0.01  # how long what nobody waits for is kept for a commit of its own
 
 # A forked child must not close its parent's store, not even by garbage collection.
 _LEFT_TO_PARENT: Final[list[object]] = []
@@ -32,6 +34,7 @@ class _Group(NamedTuple):
 
     records: tuple[Record, ...]
     done: Future[None]
+    lazily: bool = False
 
 
 class Writer:
@@ -56,9 +59,12 @@ class Writer:
             writer = weakref.ref(self)
             os.register_at_fork(after_in_child=lambda: _after_fork(writer))
 
-    def put(self, *records: Record) -> Future[None]:
-        """Hand records over; the future is resolved after the COMMIT that holds them, or has a RecordingError."""
-        group = _Group(records, Future())
+    def put(self, *records: Record, lazily: bool = False) -> Future[None]:
+        """Hand records over; the future is resolved after the COMMIT that holds them, or has a RecordingError.
+
+        Those put `lazily` share the next commit of others, and have their own if there is none for 10 ms.
+        """
+        group = _Group(records, Future(), lazily)
         with self._mutex:
             if self._closed:
                 self._fail(group, RecordingError("the writer is closed"))
@@ -107,25 +113,29 @@ class Writer:
     def _work(self) -> None:
         closing = False
         while not closing:
-            first = self._queue.get()
-            groups, closing = self._waiting(first)
+            groups, closing = self._waiting()
             if groups:
                 self._write(groups)
         self._drop_store()
 
-    def _waiting(self, first: _Group | None) -> tuple[list[_Group], bool]:
-        """Return the groups that wait, and whether the writer is to close after them."""
+    def _waiting(self) -> tuple[list[_Group], bool]:
+        """Return the groups that go into the next commit, and whether the writer is to close after them."""
         groups: list[_Group] = []
-        group = first
-        while group is not None:
-            groups.append(group)
-            if len(groups) == _BATCH:
-                return groups, False
+        patience, end = None, 0.0
+        while len(groups) < _BATCH:
             try:
-                group = self._queue.get_nowait()
+                group = self._queue.get(timeout=patience)
             except Empty:
-                return groups, False
-        return groups, True
+                break
+            if group is None:
+                return groups, True
+            groups.append(group)
+            if not group.lazily:
+                end = 0.0
+            elif len(groups) == 1:
+                end = time.monotonic() + _LINGER_S
+            patience = max(0.0, end - time.monotonic())
+        return groups, False
 
     def _write(self, groups: list[_Group]) -> None:
         try:

@@ -47,7 +47,7 @@ class CallInProgress:
         self._counter: CallCounter = scope.run.calls if scope.run else scope.experiment.loose
         key = tagged_hash("request", request.method, request.url.path, body)
         self.call = self._again(request, key) or _new_call(scope, request, body, key, self._counter.next())
-        self._experiment.put(self.call)
+        self._experiment.put(self.call, lazily=True)
         self._started = time.perf_counter()
         self._first: float | None = None
 

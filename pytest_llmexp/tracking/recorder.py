@@ -53,9 +53,9 @@ class RunStopped(BaseException):
 
 
 class Sink(Protocol):
-    """Whoever stores records: resolves the future when they are safe."""
+    """Whoever stores records: resolves the future when they are safe. For those put `lazily` nobody waits."""
 
-    def put(self, *records: Record) -> Future[None]: ...
+    def put(self, *records: Record, lazily: bool = False) -> Future[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +155,10 @@ class ExperimentRecorder:
         )
         return RunRecorder(self, run, self.put(run))
 
-    def put(self, *records: Record) -> Future[None] | None:
+    def put(self, *records: Record, lazily: bool = False) -> Future[None] | None:
         """Hand records on. A failure is kept in `problems`, never raised: recording must not decide a test."""
         try:
-            waiting = self._sink.put(*records)
+            waiting = self._sink.put(*records, lazily=lazily)
         except Exception as error:
             self.note_problem(error)
             return None
@@ -190,7 +190,7 @@ class ExperimentRecorder:
             if key in self._known:
                 return
             self._known.add(key)
-        waiting = self.put(record)
+        waiting = self.put(record, lazily=True)
         if waiting is None:
             self._forget(key)
         else:
@@ -275,7 +275,7 @@ class RunRecorder:
                 )
             self.metrics[name] = metric
             self._safe = None
-        self.experiment.put(metric)
+        self.experiment.put(metric, lazily=True)
 
     def use_prompt(self, use_id: str, version: PromptVersion, variables: Mapping[str, Json]) -> None:
         """Record that a rendered prompt is part of this run, once per rendered message."""
@@ -286,7 +286,8 @@ class RunRecorder:
             self._used.add(use_id)
             self._safe = None
         self.experiment.put(
-            PromptUse(id=use_id, run_id=self.run.id, hash=version.hash, name=version.name, variables=variables)
+            PromptUse(id=use_id, run_id=self.run.id, hash=version.hash, name=version.name, variables=variables),
+            lazily=True,
         )
 
     def tag(self, **tags: str) -> None:

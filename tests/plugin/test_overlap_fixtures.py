@@ -45,6 +45,32 @@ def test_every_run_has_its_own_function_fixtures_and_shares_the_wider_ones(overl
     assert [told.count(line) for line in ("+session", "+module", "+class")] == [1, 1, 1]
 
 
+def test_wider_fixtures_keep_nothing_of_runs_that_are_over(overlapping: Overlapping) -> None:
+    overlapping.write(
+        """
+        @pytest.fixture(scope="module")
+        def shared(): return []
+
+        @pytest.fixture
+        def own(shared, request):
+            request.getfixturevalue("late")
+            yield
+
+        @pytest.fixture
+        def late(shared): yield
+
+        @pytest.mark.experiment(n=12)
+        def test_it(own): pass
+
+        def test_after(request, shared):
+            definition = request._arg2fixturedefs["shared"][-1]
+            told(len(definition._finalizers))
+        """
+    )
+    overlapping.suite.run("--experiment-concurrency=4").assert_outcomes(passed=13)
+    assert overlapping.told() == [["1"]]  # pytest's own
+
+
 def test_values_of_a_wider_parameter_are_never_mixed(overlapping: Overlapping) -> None:
     overlapping.write("""
         @pytest.fixture(scope="module", params=["a", "b"])

@@ -78,6 +78,23 @@ def test_what_waits_goes_into_one_write() -> None:
     assert store.closed == 1
 
 
+def test_what_is_put_lazily_shares_the_next_commit_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_llmexp.store.writer._LINGER_S", 30)
+    store = _SlowStore()
+    store.go.release(2)
+    writer = _writer_over(lambda: store)
+    waiting = [writer.put(call("a"), lazily=True), writer.put(call("b"), lazily=True), writer.put(call("c"))]
+    for future in waiting:
+        future.result(30)
+    assert [[getattr(each, "id", "") for each in batch] for batch in store.batches] == [["a", "b", "c"]]
+    assert writer.close(30)
+
+
+def test_what_is_put_lazily_is_stored_without_others_too(writer: Writer, path: Path) -> None:
+    writer.put(call("a"), lazily=True).result(30)
+    assert _stored(path) == ["a"]
+
+
 def test_the_last_of_several_records_with_one_key_wins(writer: Writer, path: Path) -> None:
     for status in ("running", "ok"):
         last = writer.put(call("a", status=status))
