@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmexp.core.errors import ModelError
-from pytest_llmexp.tracking.pricing import price_call
-from pytest_llmexp.tracking.sources import LOCAL_MODEL, resolve_source
+from pytest_llmexp.tracking.pricing import may_have_prices, price_call
+from pytest_llmexp.tracking.sources import LOCAL_MODEL, ModelSource, resolve_source
 
 KEY = {"OPENAI_API_KEY": "sk-1"}
 URL = {"OPENAI_BASE_URL": "http://models.test/v1"}
@@ -63,6 +63,19 @@ def test_a_known_model_has_a_price() -> None:
 )
 def test_an_unknown_price_is_unknown(model: str | None, endpoint: str, tokens: int | None, output: int | None) -> None:
     assert price_call(model, endpoint, tokens, output) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (ModelSource("gpt-4o"), True),
+        (ModelSource("gpt-4o", "https://llm.example.com/v1"), True),
+        (ModelSource("gpt-4o", "http://localhost:8000/v1"), False),
+        (ModelSource("local-sampler", local=True), False),
+    ],
+)
+def test_prices_are_loaded_where_calls_may_have_one(source: ModelSource, expected: bool) -> None:
+    assert may_have_prices(source) is expected
 
 
 def test_embeddings_have_a_price_without_output_tokens() -> None:
