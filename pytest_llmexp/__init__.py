@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_llmexp.runtest.fixtures import BotFactory, ExperimentRun, RecordMetric
+    from pytest_llmexp.runtest.fixture_types import BotFactory, ExperimentRun, RecordMetric
     from pytest_llmexp.standalone import Experiment
     from pytest_llmexp.store import open_store
     from pytest_llmexp.tracking.bots import (
@@ -40,7 +40,7 @@ __all__ = [
 ]
 _MODULES = {
     **dict.fromkeys((name for name in __all__ if name.endswith("Bot")), "tracking.bots"),
-    **dict.fromkeys(("BotFactory", "ExperimentRun", "RecordMetric"), "runtest.fixtures"),
+    **dict.fromkeys(("BotFactory", "ExperimentRun", "RecordMetric"), "runtest.fixture_types"),
     "Experiment": "standalone",
     "experiment": "tracking.repeats",
     "metric": "tracking.metrics",
