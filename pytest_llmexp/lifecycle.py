@@ -151,6 +151,8 @@ def finish(
 
 def absent_runs(runs: Iterable[AnyRun], planned: Mapping[tuple[str, str], int]) -> list[RunOutcome]:
     """Return a stand-in, as crashed, for every planned run that nobody began, so that it counts as missing."""
+    if not planned:
+        return []
     begun = Counter((run.test, run.case_id) for run in distinct_runs(runs))
     return [
         RunOutcome(id="", test=test, case_id=case_id, run_index=-index, status="crashed")

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import NamedTuple, Protocol, TypeVar
 
 from pytest_llmexp.core.models import Better, Json, MetricKind, Phase, RunStatus, RunTotals, Summary
-from pytest_llmexp.core.stats import Interval, Moments, mean, mean_interval, quantile, sd
+from pytest_llmexp.core.stats import Description, Interval, describe, interval_over, mean, mean_interval
 
 IMPLICIT_METRICS = ("pass_rate", "latency_s", "input_tokens", "output_tokens", "cost_usd")
 """Metrics every experiment has without recording them; a recorded metric of such a name is left out."""
@@ -108,7 +109,7 @@ class Sample:
     @property
     def values(self) -> tuple[float, ...]:
         """The values of all cases, case after case."""
-        return tuple(value for case in self.cases for value in case.values)
+        return tuple(chain.from_iterable(case.values for case in self.cases))
 
     @property
     def n(self) -> int:
@@ -173,38 +174,47 @@ def summarise(experiment_id: str, samples: Iterable[Sample]) -> list[Summary]:
     """
     summaries: list[Summary] = []
     for sample in samples:
-        rows = [_summary(experiment_id, sample, case.case_id, [case]) for case in sample.cases]
-        alone = len(rows) == 1
-        whole = replace(rows[0], case_id=None) if alone else _summary(experiment_id, sample, None, sample.cases)
-        summaries += [*rows, whole]
+        cases = [describe(case.values) for case in sample.cases]
+        rows = [
+            _summary(experiment_id, sample, case.case_id, [described], described, case.missing)
+            for case, described in zip(sample.cases, cases, strict=True)
+        ]
+        if len(rows) == 1:
+            rows.append(replace(rows[0], case_id=None))
+        else:
+            rows.append(_summary(experiment_id, sample, None, cases, describe(sample.values), sample.missing))
+        summaries += rows
     return summaries
 
 
-def interval_of(cases: Sequence[CaseValues], kind: MetricKind, known: Moments | None = None) -> Interval:
+def interval_of(cases: Sequence[CaseValues], kind: MetricKind) -> Interval:
     """Return the 95 % interval of the mean over `cases`, which weigh the same; see `mean_interval`."""
-    return mean_interval([case.values for case in cases], boolean=kind == "boolean", known=known)
+    return mean_interval([case.values for case in cases], boolean=kind == "boolean")
 
 
-def _summary(experiment_id: str, sample: Sample, case_id: str | None, cases: Sequence[CaseValues]) -> Summary:
-    values = [value for case in cases for value in case.values]
-    ordered = sorted(values)
-    middle = mean(values) if values else None
-    spread = sd(values, middle) if len(values) > 1 else None
-    alone = len(cases) == 1
-    interval = interval_of(cases, sample.kind, (middle, spread) if alone else None)
-    low, high, method = _within(interval, sample.bounds)
+def _summary(
+    experiment_id: str,
+    sample: Sample,
+    case_id: str | None,
+    cases: Sequence[Description | None],
+    whole: Description | None,
+    missing: int,
+) -> Summary:
+    """Return what a sample came to over cases, each described, and so are all values of the cases together."""
+    low, high, method = _within(interval_over(cases, boolean=sample.kind == "boolean"), sample.bounds)
+    means = [case.mean for case in cases if case]
     return Summary(
         experiment_id=experiment_id,
         test=sample.test,
         case_id=case_id,
         metric=sample.metric,
-        n=len(values),
-        missing=sum(case.missing for case in cases),
-        mean=middle if alone or not values else mean([mean(case.values) for case in cases if case.values]),
-        sd=None if spread is None or math.isinf(spread) else spread,
-        min=ordered[0] if ordered else None,
-        median=quantile(ordered, 0.5) if ordered else None,
-        max=max(values, default=None),
+        n=whole.n if whole else 0,
+        missing=missing,
+        mean=mean(means) if means else None,
+        sd=None if whole is None or whole.sd is None or math.isinf(whole.sd) else whole.sd,
+        min=whole and whole.min,
+        median=whole and whole.median,
+        max=whole and whole.max,
         low=low,
         high=high,
         method=method,

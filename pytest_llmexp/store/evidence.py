@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
@@ -135,7 +136,7 @@ def _recorded(name: str, variant: Sequence[Any], values: dict[int, float] | list
 def _outcomes(rows: Sequence[tuple[Any, ...]]) -> list[RunOutcome]:
     if any("\x1a" in text for text in {text for row in rows for text in row[:3]}):
         rows = [(*map(decode_text, row[:3]), *row[3:]) for row in rows]
-    return list(map(RunOutcome._make, rows))
+    return list(map(partial(tuple.__new__, RunOutcome), rows))  # a third of the time of _make
 
 
 @contextmanager

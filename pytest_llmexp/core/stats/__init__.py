@@ -3,20 +3,22 @@
 Imports the standard library only: to import scipy takes longer than a small session, and 40 MB.
 """
 
-from pytest_llmexp.core.stats.describe import mean, quantile, sd
+from pytest_llmexp.core.stats.describe import Description, describe, mean, quantile, sd
 from pytest_llmexp.core.stats.intervals import (
     Interval,
-    Moments,
     cluster_interval,
+    interval_over,
     mean_interval,
     t_interval,
     wilson,
 )
 
 __all__ = [
+    "Description",
     "Interval",
-    "Moments",
     "cluster_interval",
+    "describe",
+    "interval_over",
     "mean",
     "mean_interval",
     "quantile",

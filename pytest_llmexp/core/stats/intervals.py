@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
-from pytest_llmexp.core.stats.describe import mean, sd
+from pytest_llmexp.core.stats.describe import Description, describe, mean, sd
 from pytest_llmexp.core.stats.student import t_quantile
 
 _UPPER = 0.975  # the quantile that leaves 2.5 % on either side
@@ -26,27 +26,25 @@ TOO_FEW = Interval(None, None, "none: n < 2")
 CONSTANT = Interval(None, None, "none: constant sample")
 
 
-Moments = tuple[float | None, float | None]
-"""Mean and standard deviation of all values, None where there are none."""
+def mean_interval(cases: Sequence[Sequence[float]], *, boolean: bool) -> Interval:
+    """Return the interval of the mean over cases that weigh the same; `cases` holds the values of each."""
+    return interval_over([describe(values) for values in cases], boolean=boolean)
 
 
-def mean_interval(cases: Sequence[Sequence[float]], *, boolean: bool, known: Moments | None = None) -> Interval:
-    """Return the interval of the mean over cases that weigh the same; `cases` holds the values of each.
+def interval_over(cases: Sequence[Description | None], *, boolean: bool) -> Interval:
+    """Return the interval of the mean over cases that weigh the same.
 
     One case: Wilson for booleans, Student's t for the rest. Several: see `cluster_interval`.
-    A case without values tells nothing, but keeps the others from passing for the whole. `known` saves computing
-    again what one case came to.
+    A case without values (None) tells nothing, but keeps the others from passing for the whole.
     """
     if len(cases) > 1:
-        return cluster_interval([values for values in cases if values], boolean=boolean)
-    values = cases[0] if cases else ()
-    if len(values) < 2:
+        return _over_clusters([case for case in cases if case], boolean=boolean)
+    case = cases[0] if cases else None
+    if case is None or case.sd is None:
         return TOO_FEW
-    middle, spread = known or (None, None)
-    middle = mean(values) if middle is None else middle
     if boolean:
-        return Interval(*wilson(middle, len(values)), "Wilson")
-    return _t_interval(len(values), middle, sd(values, middle) if spread is None else spread, "t")
+        return Interval(*wilson(case.mean, case.n), "Wilson")
+    return _t_interval(case.n, case.mean, case.sd, "t")
 
 
 def wilson(share: float, n: float) -> tuple[float, float]:
@@ -62,10 +60,7 @@ def wilson(share: float, n: float) -> tuple[float, float]:
 
 def t_interval(values: Sequence[float]) -> Interval:
     """Return Student's t interval of the mean; none for fewer than two values or a constant sample."""
-    if len(values) < 2:
-        return TOO_FEW
-    middle = mean(values)
-    return _t_interval(len(values), middle, sd(values, middle), "t")
+    return mean_interval([values], boolean=False)
 
 
 def cluster_interval(cases: Sequence[Sequence[float]], *, boolean: bool) -> Interval:
@@ -76,13 +71,17 @@ def cluster_interval(cases: Sequence[Sequence[float]], *, boolean: bool) -> Inte
     Small Expected Number of Positive Counts Estimated From Survey Data": min(n, p(1-p)/v * (z/t)^2), where v is
     the variance of the mean of case means; the number of cases where p is 0 or 1.
     """
+    return _over_clusters([case for values in cases if (case := describe(values))], boolean=boolean)
+
+
+def _over_clusters(cases: Sequence[Description], *, boolean: bool) -> Interval:
     if len(cases) < 2:
         return Interval(None, None, f"none: values from {len(cases)} case{'' if cases else 's'} only")
-    means = [mean(values) for values in cases]
+    means = [case.mean for case in cases]
     if not boolean:
         middle = mean(means)
         return _t_interval(len(means), middle, sd(means, middle), f"t on {len(means)} case means")
-    n = sum(map(len, cases))
+    n = sum(case.n for case in cases)
     share = mean(means)
     effective = _effective_n(means, share, n)
     return Interval(*wilson(share, effective), f"Wilson, effective n {effective:.1f} of {n}")
