@@ -15,7 +15,7 @@ from pytest_llmexp.runtest.options import Settings
 
 KEY = "llmexp"
 _RUN_ID = r"[\[-]run\d+[\]-]"  # compiled when it is needed: start-up cost
-_DIVIDING = ("load", "worksteal", "loadfile", "loadscope", "loadgroup")
+_MODES = ("load", "worksteal", "loadfile", "loadscope", "loadgroup", "each")
 _CREW = "llmexp-crew"
 
 
@@ -67,11 +67,14 @@ def may_hold_experiments(node_ids: Sequence[str]) -> bool:
 
 
 def make_scheduler(config: pytest.Config, stock: Any) -> Any:
-    """Return a scheduler that keeps workers supplied with runs; xdist's own for `each` and for other plugins' ones."""
+    """Return a scheduler that keeps workers supplied with runs and finds those that crash.
+
+    Those of other plugins are left alone.
+    """
     mode = config.getoption("dist", "no")
-    if mode not in _DIVIDING or not type(stock).__module__.startswith("xdist."):
+    if mode not in _MODES or not type(stock).__module__.startswith("xdist."):
         return stock
-    from pytest_llmexp.runtest.scheduling import ExperimentScheduling  # start-up cost: only controllers need it
+    from pytest_llmexp.runtest.schedulers import ExperimentScheduling  # start-up cost: only controllers need it
 
     crew = _Crew()
     config.pluginmanager.register(crew, _CREW)
@@ -84,7 +87,7 @@ class _Crew:
 
     def __init__(self) -> None:
         self.scheduler: Any = None
-        self._reported: set[str] = set()
+        self._reported: set[tuple[Any, str]] = set()
 
     def share(self, node: Any) -> int:
         return int(node.workerinput[KEY]["limit"])
@@ -92,15 +95,15 @@ class _Crew:
     def suspects(self, node: Any) -> list[str]:
         return list(node.workerinput[KEY]["suspects"])
 
-    def was_reported(self, node_id: str) -> bool:
-        return node_id in self._reported
+    def was_reported(self, node: Any, node_id: str) -> bool:
+        return (node, node_id) in self._reported
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or (report.when == "setup" and not report.passed):
-            self._reported.add(report.nodeid)
+            self._reported.add((getattr(report, "node", None), report.nodeid))
 
-    def forget(self, node_id: str) -> None:
-        self._reported.discard(node_id)
+    def forget(self, node: Any, node_id: str) -> None:
+        self._reported.discard((node, node_id))
 
 
 def _outstanding_suspects(config: pytest.Config) -> list[str]:

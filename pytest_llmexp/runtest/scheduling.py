@@ -46,43 +46,30 @@ class Crew(Protocol):
     def suspects(self, node: Any) -> list[str]:
         """Return the node ids that a worker executes one at a time."""
 
-    def was_reported(self, node_id: str) -> bool:
-        """Say whether the result of an item has come, although the item is not over."""
+    def was_reported(self, node: Any, node_id: str) -> bool:
+        """Say whether a worker's result of an item has come, although the item is not over."""
 
-    def forget(self, node_id: str) -> None:
+    def forget(self, node: Any, node_id: str) -> None:
         """Take note that an item is over."""
 
 
-class ExperimentScheduling:
-    """A scheduler that is xdist's own until runs were collected, and `RunScheduling` from then on."""
+def blame(
+    node: Any, held: Sequence[int], collection: Sequence[str], crew: Crew
+) -> tuple[int | None, list[int], list[int]]:
+    """Divide what a dead worker held: the item that ended it, the suspects, and those that were not begun.
 
-    def __init__(self, config: object, stock: Any, mode: str, crew: Crew) -> None:
-        self._chosen = stock
-        self._config = config
-        self._mode = mode
-        self._crew = crew
-        self._collections: dict[Any, list[str]] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._chosen, name)
-
-    @property
-    def suspects(self) -> list[str]:
-        """The node ids that the next worker is to execute one at a time."""
-        return self._chosen.suspects if isinstance(self._chosen, RunScheduling) else []
-
-    def add_node_collection(self, node: Any, collection: Sequence[str]) -> None:
-        """Take what a worker collected."""
-        self._collections[node] = list(collection)
-        self._chosen.add_node_collection(node, collection)
-
-    def schedule(self) -> None:
-        """Distribute; the first time it is known whether there are runs."""
-        if not isinstance(self._chosen, RunScheduling):
-            first, *others = self._collections.values()
-            if any(map(is_run, first)) and all(other == first for other in others):  # else xdist reports the difference
-                self._chosen = RunScheduling(self._config, first, self._collections, self._mode, self._crew)
-        self._chosen.schedule()
+    `held` are places in `collection`, in the order in which they are executed.
+    """
+    told = set(crew.suspects(node))
+    watched = [index for index in held if collection[index] in told]
+    others = [index for index in held if collection[index] not in told]
+    if watched:
+        return watched[0], watched[1:], others
+    alone = 1 if crew.share(node) == 1 else len(held)
+    begun = next((at for at, index in enumerate(held[:alone]) if not is_run(collection[index])), alone)
+    if begun > 1:
+        return None, list(held[:begun]), list(held[begun:])
+    return (held[0] if held else None), [], list(held[1:])
 
 
 class RunScheduling:
@@ -160,7 +147,7 @@ class RunScheduling:
     def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
         """Take note that an item is over."""
         self.node2pending[node].remove(item_index)
-        self._crew.forget(self.collection[item_index])
+        self._crew.forget(node, self.collection[item_index])
         self._fill(node)
 
     def mark_test_pending(self, item: str) -> None:
@@ -179,27 +166,15 @@ class RunScheduling:
         It is if one item alone was in flight. Else the runs that may have been are suspects: the worker that takes
         its place executes them one at a time.
         """
-        held = [index for index in self.node2pending.pop(node) if not self._crew.was_reported(self.collection[index])]
+        held = self.node2pending.pop(node)
+        held = [index for index in held if not self._crew.was_reported(node, self.collection[index])]
         self._free.update(self._own.pop(node))
         self._ready.discard(node)
-        culprit, suspects, others = self._blame(node, held)
+        culprit, suspects, others = blame(node, held, self.collection, self._crew)
         self._suspects += suspects
         self._return(others)
         self.schedule()
         return None if culprit is None else self.collection[culprit]
-
-    def _blame(self, node: Any, held: list[int]) -> tuple[int | None, list[int], list[int]]:
-        """Divide what a dead worker held: the item that ended it, the suspects, and those that were not begun."""
-        told = set(self._crew.suspects(node))
-        watched = [index for index in held if self.collection[index] in told]
-        others = [index for index in held if self.collection[index] not in told]
-        if watched:
-            return watched[0], watched[1:], others
-        alone = 1 if self._crew.share(node) == 1 else len(held)
-        begun = next((at for at, index in enumerate(held[:alone]) if not is_run(self.collection[index])), alone)
-        if begun > 1:
-            return None, held[:begun], held[begun:]
-        return (held[0] if held else None), [], held[1:]
 
     # who gets what
 

@@ -109,13 +109,26 @@ def test_the_summary_names_tests_that_ran_alone(overlapping: Overlapping) -> Non
     result.stdout.fnmatch_lines(["note: one run at a time: test_x (uses monkeypatch)"])
 
 
+_TWO_CRASHES = """
+    @pytest.mark.experiment(n=10)
+    def test_x(experiment_run):
+        if experiment_run.index in (4, 6): os._exit(1)
+        time.sleep(0.05)
+"""
+
+
+def test_runs_that_crash_are_found_in_each_of_the_workers(overlapping: Overlapping) -> None:
+    overlapping.write(_TWO_CRASHES)
+    result = overlapping.suite.run("--tx", "2*popen", "--dist", "each", "-v")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    blamed = [line.partition("run")[2][0] for line in result.outlines if line.startswith("FAILED")]
+    assert sorted(blamed) == ["4", "4", "6", "6"]
+    assert result.parseoutcomes()["passed"] == 16
+    result.stdout.fnmatch_lines(["10 runs (8 passed, 2 crashed), *"])
+
+
 def test_two_runs_that_crash_are_both_found(overlapping: Overlapping) -> None:
-    overlapping.write("""
-        @pytest.mark.experiment(n=10)
-        def test_x(experiment_run):
-            if experiment_run.index in (4, 6): os._exit(1)
-            time.sleep(0.05)
-    """)
+    overlapping.write(_TWO_CRASHES)
     result = overlapping.suite.run("-n", "2", "-v")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     blamed = [line.partition("run")[2][0] for line in result.outlines if line.startswith("FAILED")]

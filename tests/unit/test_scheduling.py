@@ -39,10 +39,10 @@ class Crew:
     def suspects(self, node: Node) -> list[str]:
         return node.suspects
 
-    def was_reported(self, node_id: str) -> bool:
+    def was_reported(self, node: Node, node_id: str) -> bool:
         return node_id in self.reported
 
-    def forget(self, node_id: str) -> None:
+    def forget(self, node: Node, node_id: str) -> None:
         self.reported.discard(node_id)
 
 
