@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -11,12 +12,13 @@ from concurrent.futures import Future
 from contextvars import Context, copy_context
 from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from pytest_llmexp.core.errors import RunTimeoutError
 from pytest_llmexp.runtest.execution import RunInProgress
+from pytest_llmexp.runtest.loop import GRACE_S
 from pytest_llmexp.runtest.private_api.output import RunOutput
 from pytest_llmexp.tracking.recorder import RunStopped
 
@@ -88,6 +90,11 @@ class Body:
         """Whether the body was started and has nothing to report yet."""
         return self._started and not self.done
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the run has ended in a way that may make pytest fail."""
+        return self.run.has_failed or (self.setup_report is not None and self.setup_report.failed)
+
     def start(self, threads: BodyThreads, function: Callable[[], Any], ended: Callable[[Body], None]) -> None:
         """Call `function` as the call phase in a thread, in a copy of this context; then `ended`."""
         self._started = True
@@ -103,7 +110,10 @@ class Body:
     def _call(self, function: Callable[[], Any], ended: Callable[[Body], None]) -> None:
         self.run.recorder.wait_until_stored()
         self._began = time.monotonic()
+        process = os.getpid()
         call = pytest.CallInfo.from_call(function, when="call")
+        if os.getpid() != process:
+            _end_fork(call)
         if self._decide():
             if not self._was_stopped(call):
                 self.run.judge(call)
@@ -144,7 +154,8 @@ class Body:
         """Return the seconds until the timeout; None without one, or before the body began."""
         if self.timeout is None or self._began is None:
             return None
-        return self._began + self.timeout - time.monotonic()
+        grace = 0.0 if self._future is None else GRACE_S  # a coroutine ends itself, unless something blocks its loop
+        return self._began + self.timeout + grace - time.monotonic()
 
     def expire(self) -> bool:
         """End a run whose time is over as an error, and say whether that was so. Its thread is left behind."""
@@ -154,9 +165,9 @@ class Body:
         assert self.timeout is not None
         spent = self.timeout - remaining
         self.output.err.write(self._where())
-        error = RunTimeoutError(
-            f"run timed out after {self.timeout:g} s; its thread was left behind and may still make calls"
-        )
+        left = "its thread was left behind and may still make calls"
+        blocked = "something blocks the event loop, which this and other async runs share"
+        error = RunTimeoutError(f"run timed out after {self.timeout:g} s; {left if self._future is None else blocked}")
         self.call = _failed(error, spent)
         self.run.judge(self.call)
         self._cancel()
@@ -167,6 +178,14 @@ class Body:
         if frame is None:
             return ""
         return "where the run was when its time was over:\n" + "".join(traceback.format_stack(frame))
+
+
+def _end_fork(call: pytest.CallInfo[Any]) -> NoReturn:
+    """End a process that a body forked and that came out of the body: nothing here can go on."""
+    if call.excinfo is not None and sys.__stderr__ is not None:
+        traceback.print_exception(call.excinfo.value, file=sys.__stderr__)
+        sys.__stderr__.flush()
+    os._exit(1)
 
 
 def _failed(error: Exception, duration: float) -> pytest.CallInfo[Any]:

@@ -54,6 +54,12 @@ class RunInProgress:
         metrics = {name: metric.value for name, metric in self.recorder.metrics.items()}
         setattr(report, NOTE, {"metrics": metrics, "tolerated": tolerated})
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the body has ended in a way that may make pytest fail."""
+        status = self._judged.status if self._judged else "passed"
+        return status == "error" or (status == "failed" and not self.plan.mark.tolerates_failures)
+
     def judge(self, call: pytest.CallInfo[Any]) -> None:
         """Hand on what the body came to, before its turn to be reported: it may have been paid for."""
         self._judged = next_outcome(self._outcome, call)

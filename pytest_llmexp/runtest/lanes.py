@@ -118,8 +118,16 @@ def _wide_loop_scope(item: pytest.Function) -> str | None:
     if mark is None:
         return None
     given = mark.kwargs.get("loop_scope") or mark.kwargs.get("scope")
-    scope = str(given or item.config.getini("asyncio_default_test_loop_scope") or "function")
+    scope = str(given or _ini(item.config, "asyncio_default_test_loop_scope") or "function")
     return None if scope == "function" else scope
+
+
+def _ini(config: pytest.Config, name: str) -> Any:
+    """Return an option of another plugin; None where that is not installed, or too old to know it."""
+    try:
+        return config.getini(name)
+    except (ValueError, KeyError):
+        return None
 
 
 def test_limit(plan: RunPlan, share: int, workers: int) -> int:

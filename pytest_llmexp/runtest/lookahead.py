@@ -7,11 +7,12 @@ reports are made. Setup and teardown happen in the main thread, one at a time; o
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ from pytest_llmexp.runtest.bodies import Body, BodyThreads
 from pytest_llmexp.runtest.collection import plan_key
 from pytest_llmexp.runtest.execution import begin_run, run_key, run_timeout
 from pytest_llmexp.runtest.lanes import Lanes, test_limit
-from pytest_llmexp.runtest.private_api import interactive_exception, plugin_timeout
+from pytest_llmexp.runtest.private_api import interactive_exception, plugin_timeout, plugin_timer
 from pytest_llmexp.runtest.private_api.output import (
     CallHooks,
     RunOutput,
@@ -36,6 +37,7 @@ from pytest_llmexp.runtest.upcoming import Upcoming
 from pytest_llmexp.tracking.recorder import current_run, entered
 
 GRACE_S = 1.0  # for bodies in flight when the session stops
+AHEAD = 8  # times as many runs may be set up as may be in flight: a slow run holds up the turns of the others
 _WAKE_S = 0.2
 
 
@@ -50,7 +52,7 @@ class LookAhead:
         upcoming: Upcoming,
         setup_state: ParkingSetupState,
     ) -> None:
-        self.dropped = 0
+        self.dropped = self.unreported = 0
         self.lanes = Lanes(session.config, experiment.settings, experiment.suspects)
         self._session = session
         self._experiment = experiment
@@ -64,7 +66,7 @@ class LookAhead:
         self._in_flight: Counter[str] = Counter()  # test -> number of bodies
         self._running = 0  # the sum of these
         self._limited: set[Body] = set()  # those of them that have a timeout
-        self._warnings = WarningsPerRun(lambda: output.item if (output := self._current_output()) else None)
+        self._warnings = WarningsPerRun(self._warned)
         self._fixtures = threading.RLock()
         self._hooks = CallHooks(session.config)
 
@@ -81,11 +83,18 @@ class LookAhead:
         finally:
             self._drop(keep=None)
             self._threads.close()
+            os.environ.pop("PYTEST_CURRENT_TEST", None)
 
     def _current_output(self) -> RunOutput | None:
         run = current_run()
         body = self._of_run.get(run.run.id) if run else None
         return body.output if body and body.in_flight else None
+
+    def _warned(self) -> pytest.Item | None:
+        """Return the item that a warning is kept for: one whose turn has not come."""
+        run = current_run()
+        body = self._of_run.get(run.run.id) if run else None
+        return body.item if body and not body.done else None
 
     # an item's turn
 
@@ -107,13 +116,13 @@ class LookAhead:
 
     def _report_setup(self, body: Body) -> None:
         assert body.setup is not None
+        self._warnings.show(body.item)
         if body.setup_report is not None:
             self._log(body.item, body.setup, body.setup_report)
 
     def _report_call(self, body: Body, call: pytest.CallInfo[Any]) -> None:
         if call.excinfo and isinstance(call.excinfo.value, KeyboardInterrupt | pytest.exit.Exception):
             raise call.excinfo.value
-        self._warnings.show(body.item)
         for name, text in body.output.sections():
             body.item.add_report_section("call", name, text)
         self._log(body.item, call, body.item.ihook.pytest_runtest_makereport(item=body.item, call=call))
@@ -140,8 +149,18 @@ class LookAhead:
         del self._begun[item]
         self._setup_state.unpark(item)
         tear_down = partial(item.ihook.pytest_runtest_teardown, item=item, nextitem=nextitem)
-        with entered(body.run.recorder.scope()):
-            return pytest.CallInfo.from_call(tear_down, "teardown", _STOPPING)
+        try:
+            with entered(body.run.recorder.scope()), plugin_timer(item):
+                return pytest.CallInfo.from_call(tear_down, "teardown", _STOPPING)
+        finally:
+            self._name_current()
+
+    def _name_current(self) -> None:
+        """Say that a test is being executed, which pytest takes back after each teardown."""
+        if self._running:
+            current = next((item for item, body in list(self._begun.items()) if body.in_flight), None)
+            if current is not None:
+                os.environ["PYTEST_CURRENT_TEST"] = f"{current.nodeid} (call)"
 
     def _end(self, body: Body) -> None:
         body.run.end()
@@ -179,8 +198,8 @@ class LookAhead:
     def _fill(self, current: pytest.Function) -> None:
         """Begin runs of the current one's lane while there is room."""
         lane = self.lanes.lane(current)
-        while not (self._session.shouldfail or self._session.shouldstop):
-            if self._running >= self._limit:
+        while not (self._session.shouldfail or self._session.shouldstop or self._may_stop()):
+            if self._running >= self._limit or len(self._begun) >= self._limit * AHEAD:
                 break
             item = self._upcoming.after(current, self._begun)
             if item is None or self.lanes.lane(item) != lane or not self._has_room(item):
@@ -188,6 +207,13 @@ class LookAhead:
             self._upcoming.claim(item)
             assert isinstance(item, pytest.Function)
             self._begin(item)
+
+    def _may_stop(self) -> bool:
+        """Say whether the runs that have ended may stop the session when their turn comes, as -x has it."""
+        allowed = 1 if self._session.config.getoption("stepwise", False) else self._session.config.getoption("maxfail")
+        if not allowed:
+            return False
+        return self._session.testsfailed + sum(body.has_failed for body in self._begun.values()) >= allowed
 
     def _has_room(self, item: pytest.Item) -> bool:
         plan = item.stash[plan_key]
@@ -202,7 +228,8 @@ class LookAhead:
         give_own_fixtures(item, self.lanes.refusal, self._fixtures)
         with entered(run.recorder.scope()):
             set_up = partial(item.ihook.pytest_runtest_setup, item=item)
-            body.setup = pytest.CallInfo.from_call(set_up, "setup", _STOPPING)
+            with plugin_timer(item):
+                body.setup = pytest.CallInfo.from_call(set_up, "setup", _STOPPING)
             self._setup_state.park(item)
             body.setup_report = item.ihook.pytest_runtest_makereport(item=item, call=body.setup)
             if body.setup_report.passed:
@@ -255,19 +282,21 @@ class LookAhead:
         if not bodies:
             return
         self._experiment.stop_calls()
+        in_flight = sum(body.in_flight for body in bodies)
+        self.dropped += in_flight
+        self.unreported += len(bodies) - in_flight
         for body in bodies:
             body.drop()
-        end = time.monotonic() + GRACE_S
-        for body in bodies:
-            body.join(max(0.0, end - time.monotonic()))
-        self.dropped += len(bodies)
+        with suppress(KeyboardInterrupt):  # a second Ctrl-C, or xdist's: then there is no time to wait
+            end = time.monotonic() + GRACE_S
+            for body in bodies:
+                body.join(max(0.0, end - time.monotonic()))
         left_to_pytest = bodies.pop(0) if keep is None else None
         sibling = keep if left_to_pytest is None else left_to_pytest.item
         for body in bodies:
-            try:
+            with suppress(*_STOPPING):  # each has fixtures of its own to be torn down
                 self._tear_down(body, sibling)
-            finally:
-                self._end(body)
+            self._end(body)
         if left_to_pytest is not None:
             del self._begun[left_to_pytest.item]
             self._setup_state.unpark(left_to_pytest.item)

@@ -65,6 +65,7 @@ class ExperimentSession:
         self.left_behind = False  # whether a run may go on although it has ended
         self.expected = 0  # items, where other processes execute them
         self.dropped = 0  # runs in flight when the session stopped
+        self.unreported = 0  # runs that had ended then, but whose turn had not come
 
     @property
     def name(self) -> str:
@@ -138,6 +139,7 @@ class ExperimentSession:
         """Keep what is to be said of it."""
         self.alone = ahead.lanes.alone
         self.dropped += ahead.dropped
+        self.unreported += ahead.unreported
 
     def stop_calls(self) -> None:
         """Let no test body make a further call: the session is ending."""
@@ -178,7 +180,7 @@ class ExperimentSession:
             planned=planned,
             partial={test: part["of"] for test, part in plan.items() if sum(part["cases"].values()) < part["of"]},
             problems=self.problems,
-            interrupted=interrupted and (bool(absent or self.dropped) or not judged),
+            interrupted=interrupted and (bool(absent or self.dropped or self.unreported) or not judged),
         )
         self.experiment = self.outcome.experiment
         return self.outcome
@@ -186,7 +188,7 @@ class ExperimentSession:
     def end_worker(self) -> dict[str, Any]:
         """Stop recording in a worker; return what its controller must know, for `take_report`."""
         self.close_recording()
-        return {"problems": self.problems, "notices": self.notices, "alone": self.alone, "dropped": self.dropped}
+        return {name: getattr(self, name) for name in ("problems", "notices", "alone", "dropped", "unreported")}
 
     def take_report(self, report: Mapping[str, Any]) -> None:
         """Take in what a worker reported at its end."""
@@ -194,6 +196,7 @@ class ExperimentSession:
         self.notices.extend(notice for notice in report["notices"] if notice not in self.notices)
         self.alone.update(report["alone"])
         self.dropped += report["dropped"]
+        self.unreported += report["unreported"]
 
     def node_ids(self, tests: Collection[str]) -> list[str]:
         """Return the node ids of the runs of some tests, from what was recorded."""

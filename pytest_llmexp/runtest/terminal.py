@@ -56,7 +56,8 @@ def _write(reporter: Any, view: ExperimentView, session: ExperimentSession, verb
     for notice in (*_overlap_notices(session), *session.notices):
         reporter.write_line(f"note: {notice}", yellow=True)
     if verbosity > -2:
-        reporter.write_line(f"id: {experiment.id}  more: llmexp show {shlex.quote(name)}{_db(session)}")
+        ref = shlex.quote(name) if experiment.status == "finished" else experiment.id  # a name means one that finished
+        reporter.write_line(f"id: {experiment.id}  more: llmexp show {ref}{_db(session)}")
 
 
 def _overlap_notices(session: ExperimentSession) -> Iterator[str]:
@@ -68,6 +69,8 @@ def _overlap_notices(session: ExperimentSession) -> Iterator[str]:
         yield one_line(f"one run at a time: {', '.join(tests[:3])}{more} ({reason})", 300)
     if session.dropped:
         yield f"{session.dropped} run(s) in flight were dropped when the session stopped"
+    if session.unreported:
+        yield f"{session.unreported} run(s) had ended when the session stopped, and were recorded, but not reported"
 
 
 def _write_lines(reporter: Any, text: str) -> None:

@@ -365,3 +365,73 @@ def test_without_the_parts_of_pytest_runs_are_executed_one_at_a_time(overlapping
     result.assert_outcomes(passed=8)
     assert peak(overlapping.told()) == 1
     result.stdout.fnmatch_lines(["note: runs were executed one at a time: *SetupState*"])
+
+
+def test_runs_set_up_beyond_a_slow_one_are_bounded(overlapping: Overlapping) -> None:
+    overlapping.write("""
+        alive, most, others = [], [], threading.Semaphore(0)
+        @pytest.fixture
+        def own():
+            alive.append(1)
+            most.append(len(alive))
+            yield
+            alive.pop()
+        @pytest.mark.experiment(n=60)
+        def test_x(own, experiment_run):
+            if experiment_run.index == 1:
+                assert all(others.acquire(timeout=60) for _ in range(15))
+                assert not others.acquire(timeout=0.3)
+            others.release()
+        def test_most(): assert max(most) == 16
+    """)
+    overlapping.suite.run(*LOCAL, "--experiment-concurrency=2").assert_outcomes(passed=61)
+
+
+def test_bodies_see_that_a_test_is_being_executed(overlapping: Overlapping) -> None:
+    overlapping.write("""
+        @pytest.mark.experiment(n=40)
+        def test_x():
+            for _ in range(20):
+                time.sleep(0.002)
+                told("PYTEST_CURRENT_TEST" in os.environ)
+    """)
+    overlapping.suite.run(*LOCAL, new_process=True).assert_outcomes(passed=40)
+    told = [words[0] for words in overlapping.told()]
+    assert told.count("False") < len(told) / 10  # between two steps of a teardown
+
+
+def test_warnings_of_setups_are_those_of_their_runs(overlapping: Overlapping) -> None:
+    overlapping.write("""
+        @pytest.fixture
+        def warning(experiment_run): warnings.warn(f"setup {experiment_run.index}")
+        @pytest.mark.experiment(n=3)
+        def test_x(warning): pass
+        @pytest.fixture
+        def failing(warning): raise OSError
+        @pytest.mark.experiment(n=1)
+        def test_y(failing): pass
+    """)
+    result = overlapping.suite.run(*LOCAL, new_process=True)
+    result.stdout.fnmatch_lines([f"test_suite.py::test_x?run{index}?" for index in (1, 2, 3)])
+    result.assert_outcomes(passed=3, errors=1, warnings=4)
+
+
+def test_an_asyncio_mark_needs_no_plugin(overlapping: Overlapping) -> None:
+    overlapping.suite.pytester.makeini("[pytest]\nmarkers = asyncio")
+    overlapping.write("""
+        @pytest.mark.asyncio
+        @pytest.mark.experiment(n=2)
+        async def test_x(): await asyncio.sleep(0)
+    """)
+    overlapping.suite.run(*LOCAL, "-p", "no:asyncio").assert_outcomes(passed=2)
+
+
+def test_a_fork_that_comes_out_of_a_body_ends(overlapping: Overlapping) -> None:
+    overlapping.write("""
+        @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+        @pytest.mark.experiment(n=2)
+        def test_x():
+            if (child := os.fork()) == 0: raise OSError("in the child")
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    """)
+    overlapping.suite.run(*LOCAL, new_process=True).assert_outcomes(passed=2)

@@ -33,9 +33,12 @@ def test_exitfirst_drops_what_is_in_flight_and_says_so(overlapping: Overlapping)
     overlapping.write(
         SUITE
         + """
+    begun = []
     @pytest.mark.experiment(n=50, gates=["mean(index) >= 1"])
     def test_x(own, experiment_run, record_metric):
         record_metric("index", experiment_run.index)
+        begun.append(experiment_run.index)
+        while len(begun) < 8: time.sleep(0.01)
         if experiment_run.index == 2: failed.set(); assert 0
         failed.wait(60)
         if experiment_run.index > 2: time.sleep(0.3)
@@ -45,13 +48,54 @@ def test_exitfirst_drops_what_is_in_flight_and_says_so(overlapping: Overlapping)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["note: * run(s) in flight were dropped when the session stopped"])
     begun = check_torn_down(overlapping.told())
-    assert 8 <= len(begun) <= 10
+    assert len(begun) == 8
     statuses = overlapping.statuses()
     assert (statuses[1], statuses[2]) == ("passed", "failed")
     assert {statuses[int(index)] for index in begun - {"1", "2"}} == {"passed"}  # they ended in time, and were kept
     store = overlapping.suite.store()
     experiment = store.experiments()[0]
     assert (experiment.status, store.verdicts(experiment.id)) == ("interrupted", [])
+
+
+@pytest.mark.parametrize(
+    ("option", "stops"), [("-x", True), ("--maxfail=2", True), ("--sw", True), ("--maxfail=3", False)]
+)
+def test_nothing_is_begun_once_enough_runs_have_failed_before_their_turn(
+    overlapping: Overlapping, option: str, stops: bool
+) -> None:
+    overlapping.write("""
+        begun, ended = [], []
+        @pytest.mark.experiment(n=30)
+        def test_x(experiment_run):
+            told("+")
+            begun.append(experiment_run.index)
+            while len(begun) < 8: time.sleep(0.01)
+            if experiment_run.index == 1:
+                end = time.monotonic() + 60
+                while len(ended) < len(begun) - 1 or time.monotonic() < end - 59.5: time.sleep(0.01)
+            if experiment_run.index > 3: time.sleep(0.3)
+            ended.append(experiment_run.index)
+            assert experiment_run.index not in (2, 3)
+    """)
+    overlapping.suite.run(*LOCAL, option)
+    begun = len(overlapping.told())
+    assert begun <= 10 if stops else begun == 30  # the first that fails makes room for one
+
+
+def test_exitfirst_tells_of_runs_that_had_ended(overlapping: Overlapping) -> None:
+    overlapping.write("""
+        ended = threading.Semaphore(0)
+        @pytest.mark.experiment(n=4)
+        def test_x(experiment_run):
+            if experiment_run.index == 1: assert all(ended.acquire(timeout=60) for _ in range(3)) and time.sleep(0.2)
+            ended.release()
+    """)
+    result = overlapping.suite.run(*LOCAL, "-x")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["note: 3 run(s) had ended when the session stopped, and were recorded, but not reported"]
+    )
+    assert overlapping.statuses() == {1: "failed", 2: "passed", 3: "passed", 4: "passed"}
 
 
 def test_maxfail_counts_failures_in_the_order_of_the_runs(overlapping: Overlapping) -> None:

@@ -100,3 +100,33 @@ def test_plugins_that_run_failed_tests_again_leave_runs_alone(overlapping: Overl
     overlapping.suite.run(*LOCAL, "--reruns=2").assert_outcomes(passed=3, failed=2)
     told = [words[0] for words in overlapping.told()]
     assert (told.count("+"), told.count("plain")) == (4, 3)
+
+
+@pytest.mark.parametrize("phase", ["setup", "teardown"])
+def test_pytest_timeout_ends_fixtures_that_hang(overlapping: Overlapping, phase: str) -> None:
+    pytest.importorskip("pytest_timeout")
+    overlapping.write(f"""
+        @pytest.fixture
+        def hanging(experiment_run):
+            if "{phase}" == "setup" and experiment_run.index == 2: threading.Event().wait()
+            yield
+            if "{phase}" == "teardown" and experiment_run.index == 2: threading.Event().wait()
+        @pytest.mark.experiment(n=4)
+        def test_x(hanging): pass
+    """)
+    result = overlapping.suite.run(*LOCAL, "--timeout=1", "--timeout-method=signal", new_process=True)
+    result.assert_outcomes(passed=3 if phase == "setup" else 4, errors=1)
+    result.stdout.fnmatch_lines(["*Timeout (>1.0s) from pytest-timeout*"])
+
+
+def test_a_coroutine_that_times_out_was_cancelled_and_says_no_more(overlapping: Overlapping) -> None:
+    overlapping.write("""
+        @pytest.mark.experiment(n=2, timeout=0.5)
+        async def test_x():
+            try: await asyncio.Event().wait()
+            finally: told("cancelled")
+    """)
+    result = overlapping.suite.run(*LOCAL)
+    result.assert_outcomes(failed=2)
+    assert overlapping.told() == [["cancelled"]] * 2
+    assert "left behind" not in result.stdout.str()

@@ -10,6 +10,7 @@ from pytest_llmexp.runtest.private_api.items import (
     interactive_exception,
     plain_protocol,
     plugin_timeout,
+    plugin_timer,
     remember_as_failed,
     terminal_width,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "interactive_exception",
     "plain_protocol",
     "plugin_timeout",
+    "plugin_timer",
     "remember_as_failed",
     "terminal_width",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -47,6 +48,27 @@ def plugin_timeout(item: pytest.Item) -> float | None:
     """Return the seconds that pytest-timeout allows the item. Without the plugin, or its function: None."""
     read = getattr(item.config.pluginmanager.get_plugin("timeout"), "_get_item_settings", None)
     return getattr(read(item), "timeout", None) or None if read else None
+
+
+@contextmanager
+def plugin_timer(item: pytest.Item) -> Iterator[None]:
+    """Let pytest-timeout end what its limit is over for in the body of the with statement, in the main thread.
+
+    Without the plugin or its functions, or where its limit is for test functions only: nothing does.
+    """
+    plugin: Any = item.config.pluginmanager.get_plugin("timeout")
+    names = ("_get_item_settings", "pytest_timeout_set_timer", "pytest_timeout_cancel_timer")
+    functions: list[Any] = [getattr(plugin, name, None) for name in names]
+    read, begin, end = functions
+    settings = read(item) if all(functions) else None
+    if not getattr(settings, "timeout", None) or getattr(settings, "func_only", True):
+        yield
+        return
+    begin(item, settings)
+    try:
+        yield
+    finally:
+        end(item)
 
 
 class TerminalLine:
