@@ -117,6 +117,6 @@ def report_back(config: pytest.Config, report: dict[str, Any] | None, usage_erro
 
 
 def read_report(node: Any) -> tuple[dict[str, Any] | None, str | None]:
-    """Return a worker's report and usage error; nothing if it died before it could say."""
-    left = getattr(node, "workeroutput", {}).get(KEY, {})
+    """Return a worker's report and usage error, once; nothing if it died before it could say."""
+    left = getattr(node, "workeroutput", {}).pop(KEY, {})  # xdist tells of an interrupted worker's end twice
     return left.get("report"), left.get("usage_error")

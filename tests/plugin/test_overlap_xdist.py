@@ -109,6 +109,22 @@ def test_the_summary_names_tests_that_ran_alone(overlapping: Overlapping) -> Non
     result.stdout.fnmatch_lines(["note: one run at a time: test_x (uses monkeypatch)"])
 
 
+def test_runs_that_an_exit_leaves_unreported_are_counted_once(overlapping: Overlapping) -> None:
+    overlapping.write("""
+        others = threading.Semaphore(0)
+        @pytest.mark.experiment(n=4)
+        def test_x(experiment_run):
+            if experiment_run.index == 1:
+                assert all(others.acquire(timeout=60) for _ in range(3))
+                time.sleep(0.2)
+                pytest.exit("enough")
+            others.release()
+    """)
+    result = overlapping.suite.run("-n", "2")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["note: 3 run(s) had ended when the session stopped, *"])
+
+
 _TWO_CRASHES = """
     @pytest.mark.experiment(n=10)
     def test_x(experiment_run):
