@@ -55,6 +55,11 @@ class RunInProgress:
         setattr(report, NOTE, {"metrics": metrics, "tolerated": tolerated})
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it is known what the run came to."""
+        return (self._outcome or self._judged) is not None
+
+    @property
     def has_failed(self) -> bool:
         """Whether the body has ended in a way that may make pytest fail."""
         status = self._judged.status if self._judged else "passed"

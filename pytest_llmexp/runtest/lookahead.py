@@ -282,9 +282,8 @@ class LookAhead:
         if not bodies:
             return
         self._experiment.stop_calls()
-        in_flight = sum(body.in_flight for body in bodies)
-        self.dropped += in_flight
-        self.unreported += len(bodies) - in_flight
+        self.dropped += sum(body.in_flight for body in bodies)
+        self.unreported += sum(body.run.has_ended for body in bodies if body.done)
         for body in bodies:
             body.drop()
         with suppress(KeyboardInterrupt):  # a second Ctrl-C, or xdist's: then there is no time to wait
