@@ -35,7 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER_LINE)
-    config.stash[state_key] = PluginState(config)
+    config.stash[state_key] = state = PluginState(config)
+    config.add_cleanup(state.garbage.end)  # after pytest has collected all garbage: else that would be done twice
 
 
 @pytest.hookimpl(trylast=True)  # after all other parameters, so that runs vary fastest
@@ -166,10 +167,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     state = config.stash.get(state_key, None)
-    if state is not None:
-        state.garbage.end()
-        if state.session is not None:
-            state.session.close()
+    if state is not None and state.session is not None:
+        state.session.close()
 
 
 @pytest.hookimpl(optionalhook=True)
