@@ -51,8 +51,9 @@ class RunInProgress:
         if tolerated:
             tolerate(report)
         make_safe(report, self._redact)
-        metrics = {name: metric.value for name, metric in self.recorder.metrics.items()}
-        setattr(report, NOTE, {"metrics": metrics, "tolerated": tolerated})
+        if report.when == "call":
+            metrics = {name: metric.value for name, metric in self.recorder.metrics.items()}
+            setattr(report, NOTE, {"metrics": metrics, "tolerated": tolerated})
 
     @property
     def has_ended(self) -> bool:

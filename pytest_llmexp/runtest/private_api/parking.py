@@ -145,6 +145,7 @@ def forget_fixtures(item: pytest.Function) -> None:
     own = request._arg2fixturedefs
     if isinstance(own, OwnFixtureDefs):
         own.leave_wider_fixtures()
+        del request.getfixturevalue, request._arg2fixturedefs  # which refer to the request
     item._request, item.funcargs = False, None  # type: ignore[assignment]
 
 
