@@ -201,7 +201,7 @@ def test_an_experiment_imports_only_what_it_needs(tmp_path: Path) -> None:
     code = "import pytest; code = pytest.main(['-p', 'llmexp']); assert code == 0, code"
     loaded = modules_loaded_by(code, tmp_path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert {"openai", "sqlalchemy"} <= loaded
-    assert loaded.isdisjoint({"alembic", "numpy", "scipy", "genai_prices", "click"})
+    assert loaded.isdisjoint({"alembic", "numpy", "scipy", "genai_prices"})
 
 
 def test_the_package_itself_loads_no_module_of_its_own(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_wider_fixtures_keep_nothing_of_runs_that_are_over(overlapping: Overlapp
         """
     )
     overlapping.suite.run("--experiment-concurrency=4").assert_outcomes(passed=13)
-    assert overlapping.told() == [["1"]]  # pytest's own
+    assert overlapping.told() in ([["0"]], [["1"]])  # one of pytest's own, since pytest 9
 
 
 def test_values_of_a_wider_parameter_are_never_mixed(overlapping: Overlapping) -> None:
