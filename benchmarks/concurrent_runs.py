@@ -63,7 +63,7 @@ def measure_b(bench: Bench) -> Results:
         _llmexp(_OURS, runs, in_flight, *_ONE_PROCESS),
         Contender(_POOL, "thread_pool.py", runs=runs, asks=True, in_flight=in_flight, note="records nothing"),
     ]
-    samples = bench.interleave(entrants, min(bench.repetitions, 3))
+    samples = bench.interleave(entrants)
     ours, pool = samples[_OURS], samples[_POOL]
     return Results(
         _measurements("b", entrants, samples),

@@ -166,7 +166,7 @@ class Body:
         spent = self.timeout - remaining
         self.output.err.write(self._where())
         left = "its thread was left behind and may still make calls"
-        blocked = "something blocks the event loop, which this and other async runs share"
+        blocked = "it went on when it was cancelled, or something blocks the event loop that async runs share"
         error = RunTimeoutError(f"run timed out after {self.timeout:g} s; {left if self._future is None else blocked}")
         self.call = _failed(error, spent)
         self.run.judge(self.call)

@@ -26,6 +26,8 @@ from pytest_llmexp.tracking.recorder import RunRecorder, current_scope, entered
 if TYPE_CHECKING:
     from pytest_llmexp.runtest.bodies import Body
 
+_STOPPED = RunOutcome("crashed", error="the session was stopped in the middle of this run")
+
 
 class RunInProgress:
     """The recorder of an item's run and what its phases said so far."""
@@ -75,15 +77,10 @@ class RunInProgress:
 
     def end(self) -> None:
         """Record the outcome; a run that no phase decided was stopped from outside."""
-        outcome = (
-            self._outcome
-            or self._judged
-            or RunOutcome("crashed", error="the session was stopped in the middle of this run")
-        )
+        outcome = self._outcome or self._judged or _STOPPED
         self.recorder.end(outcome.status, phase=outcome.phase, error=outcome.error, duration_s=outcome.duration_s)
 
 
-_STOPPED = RunOutcome("crashed", error="the session was stopped in the middle of this run")
 run_key = pytest.StashKey[RunInProgress]()
 
 
@@ -185,7 +182,8 @@ def _wait_in_turn(future: Future[Any], timeout: float | None) -> None:
     except TimeoutError:
         if future.done() and not future.cancelled():
             raise
-        raise RunTimeoutError(f"run timed out after {timeout:g} s; it blocks the event loop") from None
+        why = "it went on when it was cancelled, or blocks the event loop"
+        raise RunTimeoutError(f"run timed out after {timeout:g} s; {why}") from None
 
 
 async def _within(body: Coroutine[Any, Any, Any], timeout: float | None) -> None:

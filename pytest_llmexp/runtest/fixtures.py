@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 
 def _recorder(fixture: str) -> RunRecorder:
-    """The run whose setup this is. Not from `request`: pytest takes longer to make one than for the whole fixture,
-    and makes one for each run, even where only a session fixture takes it."""
+    """The run whose setup this is.
+
+    Not from `request`: to make one takes pytest longer than the whole fixture, and it makes one for each run, even
+    where only a session fixture takes it.
+    """
     from pytest_llmexp.tracking.recorder import current_run  # start-up cost: only experiments need it
 
     run = current_run()

@@ -69,6 +69,8 @@ class LookAhead:
         self._warnings = WarningsPerRun(self._warned)
         self._fixtures = threading.RLock()
         self._hooks = CallHooks(session.config)
+        option = session.config.getoption
+        self._failures = 1 if option("stepwise", False) else option("maxfail")  # that end the session; 0: none do
 
     def takes(self, item: pytest.Item) -> bool:
         """Say whether an item's body may overlap with others."""
@@ -210,10 +212,9 @@ class LookAhead:
 
     def _may_stop(self) -> bool:
         """Say whether the runs that have ended may stop the session when their turn comes, as -x has it."""
-        allowed = 1 if self._session.config.getoption("stepwise", False) else self._session.config.getoption("maxfail")
-        if not allowed:
+        if not self._failures:
             return False
-        return self._session.testsfailed + sum(body.has_failed for body in self._begun.values()) >= allowed
+        return self._session.testsfailed + sum(body.has_failed for body in self._begun.values()) >= self._failures
 
     def _has_room(self, item: pytest.Item) -> bool:
         plan = item.stash[plan_key]

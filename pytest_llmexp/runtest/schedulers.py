@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from pytest_llmexp.runtest.each import EachScheduling
@@ -36,11 +37,11 @@ class ExperimentScheduling:
         """Distribute; the first time it is known whether there are runs."""
         if not self._is_ours():
             first, *others = self._collections.values()
-            if any(map(is_run, first)):
-                if self._mode == "each":
+            if self._mode == "each":
+                if any(map(is_run, chain(first, *others))):  # workers of several kinds may differ
                     self._chosen = EachScheduling(self._config, self._collections, self._crew)
-                elif all(other == first for other in others):  # else xdist reports the difference
-                    self._chosen = RunScheduling(self._config, first, self._collections, self._mode, self._crew)
+            elif any(map(is_run, first)) and all(other == first for other in others):  # else xdist reports it
+                self._chosen = RunScheduling(self._config, first, self._collections, self._mode, self._crew)
         self._chosen.schedule()
 
     def _is_ours(self) -> bool:

@@ -87,7 +87,10 @@ def test_exitfirst_tells_of_runs_that_had_ended(overlapping: Overlapping) -> Non
         ended = threading.Semaphore(0)
         @pytest.mark.experiment(n=4)
         def test_x(experiment_run):
-            if experiment_run.index == 1: assert all(ended.acquire(timeout=60) for _ in range(3)) and time.sleep(0.2)
+            if experiment_run.index == 1:
+                assert all(ended.acquire(timeout=60) for _ in range(3))
+                time.sleep(0.5)  # what is left of the others once they said so
+                pytest.fail("enough")
             ended.release()
     """)
     result = overlapping.suite.run(*LOCAL, "-x")
