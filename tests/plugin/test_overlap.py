@@ -389,16 +389,19 @@ def test_runs_set_up_beyond_a_slow_one_are_bounded(overlapping: Overlapping) -> 
 
 def test_bodies_see_that_a_test_is_being_executed(overlapping: Overlapping) -> None:
     overlapping.write("""
-        first_is_over = threading.Event()
+        second_has_begun, first_is_over = threading.Event(), threading.Event()
         @pytest.fixture
         def own(experiment_run):
             yield
             first_is_over.set()
         @pytest.mark.experiment(n=2)
         def test_x(own, experiment_run):
-            if experiment_run.index == 2:
+            if experiment_run.index == 1:
+                assert second_has_begun.wait(60)
+            else:
+                second_has_begun.set()
                 assert first_is_over.wait(60)
-                end = time.monotonic() + 30
+                end = time.monotonic() + 10
                 while not os.environ.get("PYTEST_CURRENT_TEST", "").endswith("(call)"):
                     assert time.monotonic() < end, "pytest took the name away, and nobody gave one"
                     time.sleep(0.01)
