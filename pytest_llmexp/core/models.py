@@ -69,12 +69,17 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request to a model and its response. `run_id` is None where no run can be named with certainty."""
+    """One request to a model and its response. `run_id` is None where no run can be named with certainty.
+
+    `latency_s` leaves out `wait_s`, the time it was held back for a rate limit. `stream` is what a streamed answer can
+    be streamed again from. A replayed call names the call that was paid for in `replayed_from`; it has no latency.
+    """
 
     id: str
     experiment_id: str
     run_id: str | None = None
     parent_call_id: str | None = None
+    step_id: str | None = None
     ordinal: int
     role: Role = "generation"
     bot_id: str | None = None
@@ -85,15 +90,19 @@ class Call:
     temperature: float | None = None
     request: Json = None
     response: Json = None
+    stream: Json = None
     status: CallStatus = "running"
     error: str | None = None
     attempts: int = 1
     started_at: str
     latency_s: float | None = None
     first_token_s: float | None = None
+    wait_s: float | None = None
+    finish_reason: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost_usd: float | None = None
     price_source: str | None = None
@@ -102,12 +111,36 @@ class Call:
 
 
 class Usage(NamedTuple):
-    """Tokens of one call; None where the server did not say."""
+    """Tokens of one call; None where the server did not say. Cached and cache-write tokens are a part of the input's."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A named part of a run, such as a retrieval; steps nest, and calls hang under them.
+
+    `kind` is "step" for those of this package, else what a tracing framework calls it (agent, tool, model, ...);
+    `source` says who told of it: "step" or "otel".
+    """
+
+    id: str
+    experiment_id: str
+    run_id: str | None = None
+    parent_step_id: str | None = None
+    name: str
+    kind: str = "step"
+    source: str = "step"
+    input: Json = None
+    output: Json = None
+    error: str | None = None
+    started_at: str
+    duration_s: float | None = None
+    attributes: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,4 +259,4 @@ class RunTotals(NamedTuple):
     cost_usd: float | None
 
 
-Record = Experiment | Run | Call | BotSpec | PromptVersion | PromptUse | Metric | Summary | Verdict | Annotation
+Record = Experiment | Run | Step | Call | BotSpec | PromptVersion | PromptUse | Metric | Summary | Verdict | Annotation

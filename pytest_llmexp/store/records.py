@@ -27,6 +27,7 @@ from pytest_llmexp.core.models import (
     PromptVersion,
     Record,
     Run,
+    Step,
     Summary,
     Verdict,
 )
@@ -51,6 +52,7 @@ HOMES: dict[type[Any], Home] = {  # parents before their children
     PromptVersion: Home(schema.prompt_versions, ("name", "hash"), keep_first=True),
     BotSpec: Home(schema.bots, ("id",)),
     Run: Home(schema.experiment_runs, ("id",)),
+    Step: Home(schema.steps, ("id",)),
     Call: Home(schema.calls, ("id",)),
     PromptUse: Home(schema.prompt_uses, ("run_id", "id")),
     Metric: Home(schema.metrics, ("run_id", "name")),

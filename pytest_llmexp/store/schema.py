@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from pytest_llmexp.store import columns
 
-VERSIONS: Final = ("0001", "0002", "0003")
+VERSIONS: Final = ("0001", "0002", "0003", "0004")
 """Every schema version this package knows, oldest first: the revisions in migrations/versions."""
 
 VERSION_TABLE: Final = "llmexp_version"
@@ -83,6 +83,7 @@ experiment_runs = Table(
     CheckConstraint("run_index >= 1"),
     *columns.valid("params", "tags"),
     Index("ix_experiment_runs_experiment", "experiment_id", "id"),
+    Index("ix_experiment_runs_place", "test", "case_id", "run_index"),  # finds the same run of other experiments
 )
 
 calls = Table(
@@ -92,6 +93,7 @@ calls = Table(
     columns.exact("experiment_id", columns.parent("experiments")),
     columns.exact("run_id", columns.parent("experiment_runs"), nullable=True),
     columns.exact("parent_call_id", nullable=True),
+    columns.exact("step_id", nullable=True),
     columns.integer("ordinal", nullable=False),
     columns.exact("role"),
     columns.exact("bot_id", nullable=True),
@@ -105,9 +107,12 @@ calls = Table(
     columns.exact("started_at"),
     columns.number("latency_s"),
     columns.number("first_token_s"),
+    columns.number("wait_s"),
+    columns.text("finish_reason", nullable=True),
     columns.integer("input_tokens"),
     columns.integer("output_tokens"),
     columns.integer("cached_tokens"),
+    columns.integer("cache_write_tokens"),
     columns.integer("reasoning_tokens"),
     columns.number("cost_usd"),
     columns.text("price_source", nullable=True),
@@ -116,11 +121,32 @@ calls = Table(
     columns.text("error", nullable=True),
     columns.json_twice("request"),
     columns.json("response", nullable=True),
+    columns.json("stream", nullable=True),
     columns.one_of("role", "generation", "evaluation"),
     columns.one_of("status", "running", "ok", "error"),
     Index("ix_calls_experiment", "experiment_id"),
     # Covers Store.run_totals: the sums never touch the rows, which hold whole conversations.
     Index("ix_calls_run", "run_id", "role", "latency_s", "input_tokens", "output_tokens", "cost_usd"),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    columns.key("id"),
+    columns.exact("experiment_id", columns.parent("experiments")),
+    columns.exact("run_id", columns.parent("experiment_runs"), nullable=True),
+    columns.exact("parent_step_id", nullable=True),
+    columns.text("name"),
+    columns.text("kind"),
+    columns.text("source"),
+    columns.exact("started_at"),
+    columns.number("duration_s"),
+    columns.text("error", nullable=True),
+    columns.json("input", nullable=True),
+    columns.json("output", nullable=True),
+    columns.json("attributes"),
+    Index("ix_steps_experiment", "experiment_id"),
+    Index("ix_steps_run", "run_id"),
 )
 
 bots = Table(

@@ -25,6 +25,7 @@ from pytest_llmexp.core.models import (
     Record,
     Run,
     RunTotals,
+    Step,
     Summary,
     Verdict,
 )
@@ -154,6 +155,12 @@ class Store:
         calls = schema.calls.c
         of_run = [] if run_id is None else [calls.run_id == run_id]
         return self._read(Call, calls.experiment_id == experiment_id, *of_run, order=[calls.id])
+
+    def steps(self, experiment_id: str, run_id: str | None = None) -> list[Step]:
+        """Return the steps of an experiment, or of one of its runs, in the order they were begun."""
+        steps = schema.steps.c
+        of_run = [] if run_id is None else [steps.run_id == run_id]
+        return self._read(Step, steps.experiment_id == experiment_id, *of_run, order=[steps.id])
 
     def metrics(self, experiment_id: str) -> list[Metric]:
         """Return every metric of an experiment's runs, ordered by run and name."""

@@ -8,6 +8,7 @@ from pytest_llmexp.core.models import (
     Metric,
     PromptVersion,
     Run,
+    Step,
     Summary,
     Verdict,
 )
@@ -28,6 +29,11 @@ def run(id: str = "run_1", experiment_id: str = "exp_1", **fields: Any) -> Run:
 def call(id: str = "call_1", run_id: str | None = "run_1", **fields: Any) -> Call:
     """Return a call."""
     return Call(id=id, run_id=run_id, **{"experiment_id": "exp_1", "ordinal": 1, "started_at": NOON, **fields})
+
+
+def step(id: str = "step_1", run_id: str | None = "run_1", **fields: Any) -> Step:
+    """Return a step of a run."""
+    return Step(id=id, run_id=run_id, **{"experiment_id": "exp_1", "name": "s", "started_at": NOON, **fields})
 
 
 def metric(name: str = "m", value: float = 1.0, run_id: str = "run_1", **fields: Any) -> Metric:

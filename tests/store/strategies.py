@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from pytest_llmexp.core.models import Annotation, BotSpec, PromptUse, Record
-from tests.store.examples import NOON, call, experiment, metric, run, summary, verdict, version
+from tests.store.examples import NOON, call, experiment, metric, run, step, summary, verdict, version
 
 
 def _no_pair(text: str) -> bool:
@@ -41,9 +41,9 @@ def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 def families(draw: st.DrawFn) -> list[Record]:
     """Return one record of each type, belonging together, every other field anything its type allows."""
     case_id, finite = draw(maybe(texts)), draw(floats)
-    tokens = {name: draw(maybe(whole)) for name in ("input_tokens", "output_tokens", "cached_tokens")}
-    seconds = {name: draw(maybe(floats)) for name in ("latency_s", "first_token_s", "cost_usd", "temperature")}
-    named = {name: draw(maybe(texts)) for name in ("client", "model_requested", "model_returned", "error")}
+    tokens = {name: draw(maybe(whole)) for name in ("input_tokens", "cached_tokens", "cache_write_tokens")}
+    seconds = {name: draw(maybe(floats)) for name in ("latency_s", "wait_s", "cost_usd", "temperature")}
+    named = {name: draw(maybe(texts)) for name in ("client", "model_requested", "finish_reason", "error")}
     spread = {name: draw(maybe(st.floats(allow_nan=False))) for name in ("sd", "min", "median", "max", "low", "high")}
     prompt = version(
         draw(texts), template=draw(texts), role=draw(texts), parameters=tuple(draw(st.lists(json_texts, max_size=3)))
@@ -71,7 +71,22 @@ def families(draw: st.DrawFn) -> list[Record]:
             output=draw(json_values),
             expected=draw(json_values),
         ),
-        call(request=draw(json_values), response=draw(json_values), **tokens, **seconds, **named),
+        step(
+            name=draw(texts),
+            kind=draw(texts),
+            error=draw(maybe(texts)),
+            input=draw(json_values),
+            output=draw(json_values),
+            attributes=draw(objects),
+        ),
+        call(
+            request=draw(json_values),
+            response=draw(json_values),
+            stream=draw(json_values),
+            **tokens,
+            **seconds,
+            **named,
+        ),
         BotSpec(
             id="bot_1",
             experiment_id="exp_1",

@@ -51,7 +51,7 @@ def test_a_healthy_store(path: Path) -> None:
     assert found.problem is None
     assert found.damage == ()
     assert found.warnings == ()
-    assert (found.schema_version, found.newest_schema_version, found.journal_mode) == ("0003", "0003", "wal")
+    assert (found.schema_version, found.newest_schema_version, found.journal_mode) == ("0004", "0004", "wal")
     assert found.modes["message_log.db"] == "0600"
     assert found.size == path.stat().st_size
 

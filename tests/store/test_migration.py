@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from pytest_llmexp.core.errors import StoreError
 from pytest_llmexp.store import migration, open_store, schema
 from pytest_llmexp.store.sqlite import create_private, make_engine
-from tests.store.examples import experiment, metric, run
+from tests.store.examples import call, experiment, metric, run
 from tests.store.test_opening import LLAMABOT
 
 
@@ -76,9 +76,9 @@ def test_alembic_finds_no_difference_between_the_tables_and_the_migrations(tmp_p
 def test_an_older_store_is_backed_up_and_migrated(tmp_path: Path) -> None:
     path, backup = tmp_path / "m.db", tmp_path / "m.db.backup-0001"
     _old_store(path)
-    with pytest.raises(StoreError, match="0001, older than 0003"):
+    with pytest.raises(StoreError, match="0001, older than 0004"):
         open_store(path)
-    with pytest.raises(StoreError, match="0001, older than 0003"):
+    with pytest.raises(StoreError, match="0001, older than 0004"):
         open_store(path, read_only=True)
     assert not backup.exists()
     store = open_store(path, create=True)
@@ -128,7 +128,7 @@ def test_llamabots_own_alembic_version_is_left_alone(tmp_path: Path) -> None:
     open_store(path, create=True).close()
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("deadbeef",)]
-    assert connection.execute("SELECT version_num FROM llmexp_version").fetchall() == [("0003",)]
+    assert connection.execute("SELECT version_num FROM llmexp_version").fetchall() == [("0004",)]
     connection.close()
 
 
@@ -157,3 +157,36 @@ def test_alembic_is_imported_only_to_migrate(tmp_path: Path) -> None:
 def test_the_package_and_the_writer_import_no_sqlalchemy() -> None:
     script = "import sys; from pytest_llmexp.store import Writer; assert 'sqlalchemy' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_calls_and_what_people_said_of_them_outlive_the_move_to_a_wider_table(tmp_path: Path) -> None:
+    path = tmp_path / "m.db"
+    _old_store(path, "0003")
+    connection = sqlite3.connect(path)
+    connection.execute(
+        "INSERT INTO calls (id, experiment_id, ordinal, role, endpoint, status, attempts, started_at, cached_tokens, "
+        "request_key, request, response) VALUES ('call_1', 'exp_1', 7, 'generation', 'e', 'ok', 2, 't', 3, 'k', "
+        "'[1]', '[2]')"
+    )
+    connection.execute(
+        "INSERT INTO annotations (id, call_id, author, name, comment, created_at) "
+        "VALUES ('note_1', 'call_1', 'ada', 'good', 'yes', 't')"
+    )
+    connection.commit()
+    connection.close()
+    with open_store(path, create=True) as store:
+        (moved,) = store.calls("exp_1")
+        (note,) = store.annotations("exp_1")
+    assert moved == call(
+        run_id=None,
+        ordinal=7,
+        endpoint="e",
+        status="ok",
+        attempts=2,
+        started_at="t",
+        cached_tokens=3,
+        request_key="k",
+        request=[1],
+        response=[2],
+    )
+    assert (note.call_id, note.comment) == ("call_1", "yes")

@@ -173,7 +173,7 @@ def test_a_newer_store_is_named_with_both_versions_and_stays_as_it_is(path: Path
     _script(path, "UPDATE llmexp_version SET version_num = '0099'")
     content = path.read_bytes()
     for create, read_only in ((True, False), (False, False), (False, True)):
-        with pytest.raises(NewerStoreError, match=r"0099.*0003"):
+        with pytest.raises(NewerStoreError, match=r"0099.*0004"):
             open_store(path, create=create, read_only=read_only)
     assert path.read_bytes() == content
 

@@ -20,6 +20,7 @@ def _all_of(store: Store, experiment_id: str) -> list[Record]:
     return [
         *store.experiments(),
         *store.runs(experiment_id),
+        *store.steps(experiment_id),
         *store.calls(experiment_id),
         *store.bots(experiment_id),
         *store.prompt_versions(experiment_id),
