@@ -111,7 +111,7 @@ class Call:
 
 
 class Usage(NamedTuple):
-    """Tokens of one call; None where the server did not say. Cached and cache-write tokens are a part of the input's."""
+    """Tokens of one call; None where the server did not say. The input includes cached and cache-write tokens."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
