@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_llmexp.core.errors import RecordingError
 from pytest_llmexp.core.models import Synchronous
 from pytest_llmexp.core.redact import Redactor
+from pytest_llmexp.replaying import ReplayFrom, make_replay
 from pytest_llmexp.store import Writer, open_store
 from pytest_llmexp.tracking.capture import capturing
 from pytest_llmexp.tracking.clients import Clients
@@ -21,11 +22,24 @@ if TYPE_CHECKING:
 
 
 class Recording:
-    """The writer, the clients and the hooks of one process, from `open` to `close`."""
+    """The writer, the clients and the hooks of one process, from `open` to `close`.
+
+    Without `capture` nothing is patched and no call is seen. `replay` says which recorded answers are served.
+    """
 
     def __init__(
-        self, url: str, experiment_id: str, source: ModelSource, *, synchronous: Synchronous = "normal"
+        self,
+        url: str,
+        experiment_id: str,
+        source: ModelSource,
+        *,
+        synchronous: Synchronous = "normal",
+        capture: bool = True,
+        replay: ReplayFrom | None = None,
     ) -> None:
+        self._url = url
+        self._capture = capture
+        self._replay = replay
         self.redact = redact = Redactor(os.environ)
         self._writer = Writer(lambda: open_store(url, redact=redact, synchronous=synchronous))
         self._server: LocalModelServer | None = None
@@ -35,8 +49,12 @@ class Recording:
 
     def open(self) -> None:
         """Install the hooks that see calls and carry runs into threads, and make the experiment current."""
-        self._stack.enter_context(capturing())
-        self._stack.enter_context(context_follows_threads())
+        if self._replay is not None:
+            store = self._stack.enter_context(open_store(self._url, read_only=True))
+            self.recorder.replay = make_replay(self._replay, store, self.recorder.experiment_id, self.redact)
+        if self._capture:
+            self._stack.enter_context(capturing())
+            self._stack.enter_context(context_follows_threads())
         self._stack.enter_context(entered(Scope(self.recorder)))
 
     def close(self) -> list[str]:

@@ -11,6 +11,7 @@ from pytest_llmexp.core.errors import LlmexpError
 _COMMANDS = {
     "list": "List the experiments of a store, newest first",
     "show": "Print the summary of an experiment",
+    "export": "Write recorded answers to a file that can be committed and replayed",
     "doctor": "Check a store's file, or save what is readable of a damaged one",
     "serve-local": "Serve the built-in stand-in for a model (not an LLM) over HTTP",
 }

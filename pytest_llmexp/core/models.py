@@ -18,6 +18,7 @@ Role = Literal["generation", "evaluation"]
 CallStatus = Literal["running", "ok", "error"]
 MetricKind = Literal["boolean", "ordinal", "float"]
 Better = Literal["higher", "lower"]
+ReplayMode = Literal["auto", "only"]
 Synchronous = Literal["normal", "full"]
 VerdictWord = Literal["passed", "failed", "undecided"]
 

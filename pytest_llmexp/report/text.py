@@ -87,7 +87,8 @@ def _totals(view: ExperimentView) -> str:
     calls = view.calls
     statuses = ", ".join(f"{count} {status}" for status, count in view.statuses.items())
     parts = [f"{max(len(view.runs), view.planned)} runs ({statuses})"]
-    parts.append(f"{calls.calls} calls" + (f" ({calls.failed} failed)" if calls.failed else ""))
+    marks = [f"{count} {word}" for word, count in (("replayed", calls.replayed), ("failed", calls.failed)) if count]
+    parts.append(f"{calls.calls} calls" + (f" ({', '.join(marks)})" if marks else ""))
     if calls.input_tokens is not None or calls.output_tokens is not None:
         parts.append(f"{(calls.input_tokens or 0) + (calls.output_tokens or 0)} tokens")
     parts.append(f"cost {_cost(view)}")
@@ -98,6 +99,8 @@ def _cost(view: ExperimentView) -> str:
     calls = view.calls
     if view.is_demo:
         return "0 (not an LLM)"
+    if calls.calls and calls.calls == calls.replayed:
+        return "0 (replayed)"
     if calls.cost_usd is None:
         return "-" if calls.calls else "0"
     unpriced = f" + {calls.unpriced} calls of unknown price" if calls.unpriced else ""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pytest_llmexp.core.models import Synchronous
 
 SYNCHRONOUS = ("normal", "full")
+REPLAY = ("off", "auto", "only")
+CAPTURE = ("http", "off")
+REPLAY_FILE = ".jsonl.gz"
 DEFAULT_CONCURRENCY = 8
 
 
@@ -34,6 +37,9 @@ class Settings(NamedTuple):  # making a dataclass would be a fifth of what loadi
     concurrency: int = DEFAULT_CONCURRENCY
     timeout: float | None = None
     exclusive_fixtures: tuple[str, ...] = ()
+    capture: str = "http"
+    replay: str = "off"
+    replay_from: str | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain data that can be sent to a worker."""
@@ -55,6 +61,13 @@ def add_options(parser: pytest.Parser) -> None:
         ("runs", "N", "Execute every case N times, whatever its mark says; 1 makes a smoke test"),
         ("concurrency", "N", "Execute up to N runs at the same time, all workers together (default 8); 1 is in turn"),
         ("db", "PATH", "Record in this SQLite file or SQLAlchemy URL instead of message_log.db in rootdir"),
+        ("capture", "http|off", "See the calls of every HTTP client (default), or install no hook and record no call"),
+        ("replay", "off|auto|only", "Serve recorded answers where there are (auto), or make no call at all (only)"),
+        (
+            "replay-from",
+            "FROM",
+            "Serve answers of this replay file, folder of such, or experiment, not of all the store",
+        ),
         ("model", "MODEL", "Ask this model where a bot names none; local-sampler is the built-in stand-in"),
         ("base-url", "URL", "Send calls to this OpenAI-compatible server"),
     ):
@@ -97,6 +110,10 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str] | None = Non
     synchronous = str(config.getini("experiment_db_synchronous"))
     if synchronous not in SYNCHRONOUS:
         raise pytest.UsageError(f"ini experiment_db_synchronous is {synchronous!r}; allowed: {', '.join(SYNCHRONOUS)}")
+    replay, replay_from = reader.one("replay"), reader.one("replay_from")
+    mode = _one_of(replay, REPLAY)
+    capture = _one_of(reader.one("capture"), CAPTURE)
+    _check_replay(mode, replay, replay_from, capture)
     return Settings(
         name=_name(reader.one("name")),
         runs=None if runs is None else _count(runs.text, runs.where),
@@ -109,6 +126,9 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str] | None = Non
         concurrency=DEFAULT_CONCURRENCY if concurrency is None else _count(concurrency.text, concurrency.where),
         timeout=_seconds(config.getini("experiment_timeout")),
         exclusive_fixtures=tuple(config.getini("experiment_exclusive_fixtures")),
+        capture=capture,
+        replay=mode,
+        replay_from=_replay_from(replay_from),
     )
 
 
@@ -195,6 +215,29 @@ def _database(given: _Given | None, config: pytest.Config) -> str:
     if given.text == ":memory:" or given.text.startswith("file:") or given.text.endswith("/"):
         raise pytest.UsageError(f"{given.where} is {given.text!r}; it is the path of a file, or sqlite:///path")
     return given.text if "://" in given.text else str(given.folder / Path(given.text).expanduser())
+
+
+def _one_of(given: _Given | None, allowed: tuple[str, ...]) -> str:
+    """The first word allowed is the default."""
+    if given is not None and given.text not in allowed:
+        raise pytest.UsageError(f"{given.where} is {given.text!r}; allowed: {', '.join(allowed)}")
+    return allowed[0] if given is None else given.text
+
+
+def _check_replay(mode: str, replay: _Given | None, replay_from: _Given | None, capture: str) -> None:
+    if mode != "off" and capture == "off":
+        where = replay.where if replay else ""
+        raise pytest.UsageError(f"{where} is {mode!r}, which needs the calls to be seen: not with capture off")
+    if mode == "off" and replay_from is not None and replay_from.where.startswith("--"):
+        raise pytest.UsageError(f"{replay_from.where} serves nothing without --experiment-replay=auto or only")
+
+
+def _replay_from(given: _Given | None) -> str | None:
+    """A file or folder becomes an absolute path; anything else is an experiment."""
+    if given is None:
+        return None
+    path = given.folder / Path(given.text).expanduser()
+    return str(path) if given.text.endswith(REPLAY_FILE) or path.is_dir() else given.text
 
 
 def _tags(given: list[_Given]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from pytest_llmexp.core.models import Experiment
 from pytest_llmexp.core.redact import Redactor
 from pytest_llmexp.lifecycle import Outcome, Spent, absent_runs, begin, default_name, finish, spent_so_far
 from pytest_llmexp.recording import Recording
+from pytest_llmexp.replaying import ReplayFrom, make_replay
 from pytest_llmexp.runtest.collection import RunPlan, plan_key
 from pytest_llmexp.runtest.loop import GRACE_S, LoopThread
 from pytest_llmexp.runtest.options import Settings
@@ -75,7 +76,9 @@ class ExperimentSession:
     def source(self) -> ModelSource:
         """Where calls go; pytest.UsageError if the options contradict the environment."""
         try:
-            return resolve_source(self.settings.model, self.settings.base_url, self._environ)
+            settings = self.settings
+            answered = settings.replay == "only"
+            return resolve_source(settings.model, settings.base_url, self._environ, answered=answered)
         except ConfigurationError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -89,6 +92,11 @@ class ExperimentSession:
         except StoreError as error:
             raise pytest.UsageError(str(error)) from None
         self.notices.extend(self._store.warnings)
+        if (replay := self._replay()) is not None:
+            try:
+                make_replay(replay, self._store, self.experiment_id, self.redact)  # an error is told before the start
+            except ConfigurationError as error:
+                raise pytest.UsageError(str(error)) from None
         self.experiment = begin(
             self._store,
             self.name,
@@ -110,12 +118,22 @@ class ExperimentSession:
         """Start recording in this process, the first time it is called; hand in the plan if nobody did."""
         if self.recording is None:
             self.recording = Recording(
-                self.settings.db, self.experiment_id, self.source(), synchronous=self.settings.synchronous
+                self.settings.db,
+                self.experiment_id,
+                self.source(),
+                synchronous=self.settings.synchronous,
+                capture=self.settings.capture != "off",
+                replay=self._replay(),
             )
             self.recording.open()
             if self.worker:
                 self._hand_in_plan(self.recording)
         return self.recording
+
+    def _replay(self) -> ReplayFrom | None:
+        if self.settings.replay == "off":
+            return None
+        return ReplayFrom("only" if self.settings.replay == "only" else "auto", self.settings.replay_from)
 
     def _hand_in_plan(self, recording: Recording) -> None:
         """Workers know the tests, the controller does not. All know the same, so the first one's plan will do."""

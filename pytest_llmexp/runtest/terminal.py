@@ -25,8 +25,15 @@ def header(session: ExperimentSession, config: pytest.Config) -> str:
     """Return the line that says what is recorded, where, and who answers."""
     db = session.settings.db
     place = db if "://" in db else os.path.relpath(db, config.invocation_params.dir)
-    line = f'llmexp: experiment "{session.name}", model {session.source().label}, db {place}'
+    line = f'llmexp: experiment "{session.name}", model {session.source().label}, db {place}{_modes(session)}'
     return one_line(session.redact(line), 1000)
+
+
+def _modes(session: ExperimentSession) -> str:
+    settings = session.settings
+    served = f", replay {settings.replay}" if settings.replay != "off" else ""
+    place = os.path.basename(settings.replay_from) if served and settings.replay_from else ""  # noqa: PTH119  a name
+    return served + (f" from {place}" if place else "") + (", capture off" if settings.capture == "off" else "")
 
 
 def write_summary(reporter: Any, session: ExperimentSession, config: pytest.Config) -> None:

@@ -10,16 +10,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_llmexp.store.doctor import Diagnosis, diagnose
     from pytest_llmexp.store.opening import open_store
+    from pytest_llmexp.store.recorded import StoredAnswers
     from pytest_llmexp.store.salvaging import salvage
     from pytest_llmexp.store.store import CallTotals, Store, UnpricedCall
     from pytest_llmexp.store.writer import Writer
 
-__all__ = ["CallTotals", "Diagnosis", "Store", "UnpricedCall", "Writer", "diagnose", "open_store", "salvage"]
+__all__ = [
+    "CallTotals",
+    "Diagnosis",
+    "Store",
+    "StoredAnswers",
+    "UnpricedCall",
+    "Writer",
+    "diagnose",
+    "open_store",
+    "salvage",
+]
 
 _MODULES = {
     "CallTotals": "store",
     "Diagnosis": "doctor",
     "Store": "store",
+    "StoredAnswers": "recorded",
     "UnpricedCall": "store",
     "Writer": "writer",
     "diagnose": "doctor",

@@ -125,6 +125,7 @@ calls = Table(
     columns.one_of("role", "generation", "evaluation"),
     columns.one_of("status", "running", "ok", "error"),
     Index("ix_calls_experiment", "experiment_id"),
+    Index("ix_calls_loose", "request_key", sqlite_where=text("run_id IS NULL")),
     # Covers Store.run_totals: the sums never touch the rows, which hold whole conversations.
     Index("ix_calls_run", "run_id", "role", "latency_s", "input_tokens", "output_tokens", "cost_usd"),
 )

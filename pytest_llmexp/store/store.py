@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 import re
+import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -155,6 +157,17 @@ class Store:
         calls = schema.calls.c
         of_run = [] if run_id is None else [calls.run_id == run_id]
         return self._read(Call, calls.experiment_id == experiment_id, *of_run, order=[calls.id])
+
+    def call(self, call_id: str) -> Call:
+        """Return the call with this id. Raises StoreError."""
+        found = self._read(Call, schema.calls.c.id == encode_text(call_id))
+        if not found:
+            raise StoreError(f"no call has the id {call_id!r}")
+        return found[0]
+
+    def driver(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Return the driver's connection for the body of a with statement, for reads only."""
+        return self._connections.driver()
 
     def steps(self, experiment_id: str, run_id: str | None = None) -> list[Step]:
         """Return the steps of an experiment, or of one of its runs, in the order they were begun."""

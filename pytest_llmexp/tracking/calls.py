@@ -1,7 +1,8 @@
 """One call, from its request to the commit of its response.
 
 A row is handed on before the request is sent, its response when that is back; the response reaches the caller
-after the commit. Headers are never stored. Nothing here raises: recording must not decide a test. Knows no client.
+after the commit. Headers are never stored. Nothing here raises, but where calls may not be made at all: recording must
+not decide a test. Knows no client.
 """
 
 from __future__ import annotations
@@ -9,31 +10,26 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from pytest_llmexp.core.clock import utc_now
 from pytest_llmexp.core.ids import new_id, tagged_hash
 from pytest_llmexp.core.models import Call, Json
 from pytest_llmexp.tracking import wire
 from pytest_llmexp.tracking.counting import CallCounter
-from pytest_llmexp.tracking.recorder import COMMIT_TIMEOUT_S, Scope, current_scope
+from pytest_llmexp.tracking.exchange import Received, Sent
+from pytest_llmexp.tracking.recorder import COMMIT_TIMEOUT_S, Scope, current_scope, entered
+from pytest_llmexp.tracking.replay import recorded_answer
+from pytest_llmexp.tracking.sources import LOCAL_MODEL
 
-_RETRY_HEADER = "x-stainless-retry-count"  # set by openai's and anthropic's clients on each attempt
 _NOT_JSON = "the answer is not JSON"
 _UNFINISHED = (_NOT_JSON, wire.BROKE_OFF, wire.NO_EVENT)
 _CLOSED_EARLY = "the client closed the response before its end"
-_NOT_TEXT = ("audio/", "image/", "video/", "application/octet-stream")
-
-
-class Received(NamedTuple):
-    """A response as far as it came. `text` is None for a body that is no text; `complete` if it was read to its end."""
-
-    status_code: int
-    content_type: str
-    text: str | None
-    complete: bool = True
+_REPLAYED = "replayed"
 
 
 class CallInProgress:
@@ -42,29 +38,45 @@ class CallInProgress:
     `latency_s` and `first_token_s` are those of the last attempt.
     """
 
-    def __init__(self, scope: Scope, request: Any, body: Json) -> None:
+    def __init__(self, scope: Scope, sent: Sent, body: Json, key: str) -> None:
+        __tracebackhide__ = True
+        self._scope = scope
         self._experiment = scope.experiment
         self._counter: CallCounter = scope.run.calls if scope.run else scope.experiment.loose
-        key = tagged_hash("request", request.method, request.url.path, body)
-        self.call = self._again(request, key) or _new_call(scope, request, body, key, self._counter.next())
-        self._experiment.put(self.call, lazily=True)
-        self._started = time.perf_counter()
+        self._open = True
         self._first: float | None = None
+        self._source: Call | None = None  # the recorded call whose answer is served
+        again = self._counter.take_failed(key) if sent.is_retry else None
+        if again is not None:
+            self.call = _another_attempt(again)
+        else:
+            self.call = _new_call(scope, sent, body, key, self._counter.next())
+            self._find_recorded(scope)
+        if self._source is None:
+            self._experiment.put(self.call, lazily=True)
+        self._started = time.perf_counter()
 
-    def _again(self, request: Any, key: str) -> Call | None:
-        if request.headers.get(_RETRY_HEADER, "0") == "0":
+    def _find_recorded(self, scope: Scope) -> None:
+        """Look for a recorded answer. Raises ReplayMissError."""
+        __tracebackhide__ = True
+        nth = self._counter.ask(self.call.request_key or "")
+        if scope.experiment.replay is not None:
+            self._source = scope.experiment.replay.find(scope.run.run if scope.run else None, self.call, nth)
+
+    def replayed(self) -> Received | None:
+        """Return the recorded answer that is served instead of a call, and hand on that it was."""
+        if (source := self._source) is None:
             return None
-        earlier = self._counter.take_failed(key)
-        return earlier and replace(
-            earlier,
-            status="running",
-            error=None,
-            response=None,
-            model_returned=None,
-            latency_s=None,
-            first_token_s=None,
-            attempts=earlier.attempts + 1,
-        )
+        self._open = False
+        self._experiment.put(_served(self.call, source), lazily=True)
+        return recorded_answer(source)
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Send the request in the body of the with statement; what the client is built on does not count it again."""
+        with entered(replace(self._scope, sending=self.call.request_key)):
+            self._started = time.perf_counter()
+            yield
 
     def chunk(self) -> None:
         """Note the time of the first piece of a streamed answer."""
@@ -75,11 +87,11 @@ class CallInProgress:
         """Hand on the response; resolve when it is safe. `broken` is what ended it before its time."""
         latency = time.perf_counter() - self._started
         try:
-            body, problem = _read(received)
-            model, usage = wire.read_response(body)
+            body, problem, stream = _read(received)
+            answered = wire.read_response(body)
         except Exception as error:  # an answer that nobody foresaw is kept as it came
-            body, problem = received.text, None
-            model, usage = None, wire.NO_USAGE
+            body, problem, stream = received.text, None, None
+            answered = wire.Answered(None, wire.NO_USAGE, None)
             self._experiment.note_problem(error)
         if broken is not None:
             problem = _describe(broken)
@@ -87,11 +99,13 @@ class CallInProgress:
             problem = _CLOSED_EARLY
         return self._close(
             response=body,
-            model_returned=model,
+            stream=None if problem else stream,
+            model_returned=answered.model,
+            finish_reason=answered.finish_reason,
             latency_s=latency,
             status="error" if problem else "ok",
             error=problem,
-            **usage._asdict(),
+            **answered.usage._asdict(),
         )
 
     def failed(self, error: BaseException) -> Future[None] | None:
@@ -116,40 +130,43 @@ class CallInProgress:
             self._experiment.settle(waiting)
 
     def _close(self, **changes: Any) -> Future[None] | None:
+        if not self._open:
+            return None
+        self._open = False
         self.call = replace(self.call, first_token_s=self._first, **changes)
         if self.call.status == "error":
             self._counter.failed(self.call)
         return self._experiment.put(self.call)
 
 
-def begin_call(request: Any) -> CallInProgress | None:
-    """Return the call that this request is, or None for any other request and outside a scope."""
-    if (scope := current_scope()) is None or request.method != "POST":
-        return None
-    if not request.headers.get("content-type", "").startswith("application/json"):
-        return None
-    try:
-        body = json.loads(request.content)
-    except Exception:  # a request whose body is a stream, or no JSON: not ours to judge
+def begin_call(sent: Sent) -> CallInProgress | None:
+    """Return the call that a request is; None for any other request, outside a scope, and inside of the same call.
+
+    Raises ReplayMissError where no call may be made and none is recorded.
+    """
+    __tracebackhide__ = True
+    if (scope := current_scope()) is None or not sent.content_type.startswith("application/json"):
         return None
     try:
-        return CallInProgress(scope, request, body) if wire.requested_model(request.url.path, body) else None
+        body = json.loads(sent.content)
+    except Exception:  # a body that is a stream, or no JSON: not ours to judge
+        return None
+    try:
+        model = wire.requested_model(sent.path, body)
+        if model is None:
+            return None
+        # the built-in server listens at another port in every session
+        address = "" if model == LOCAL_MODEL else sent.address
+        key = tagged_hash("request", sent.method, address, sent.path, body)
+        return None if scope.sending == key else CallInProgress(scope, sent, body, key)
     except Exception as error:
         scope.experiment.note_problem(error)
         return None
 
 
-def read_received(response: Any) -> Received:
-    """Return the whole response of an httpx or httpx2 client."""
-    content_type = str(response.headers.get("content-type", ""))
-    text = None if content_type.startswith(_NOT_TEXT) else response.text
-    return Received(response.status_code, content_type, text)
-
-
-def _new_call(scope: Scope, request: Any, body: Json, key: str, ordinal: int) -> Call:
+def _new_call(scope: Scope, sent: Sent, body: Json, key: str, ordinal: int) -> Call:
     call_id = new_id("call")
     earlier = scope.asking.call_ids if scope.asking else []
-    temperature = body.get("temperature")
     call = Call(
         id=call_id,
         experiment_id=scope.experiment.experiment_id,
@@ -158,10 +175,10 @@ def _new_call(scope: Scope, request: Any, body: Json, key: str, ordinal: int) ->
         ordinal=ordinal,
         role=scope.role,
         bot_id=scope.asking.bot.id if scope.asking else None,
-        client=(request.headers.get("user-agent") or "")[:100] or None,
-        endpoint=_endpoint(request.url),
-        model_requested=wire.requested_model(request.url.path, body),
-        temperature=temperature if isinstance(temperature, int | float) else None,
+        client=(sent.client or "")[:100] or None,
+        endpoint=sent.address + sent.path,
+        model_requested=wire.requested_model(sent.path, body),
+        temperature=wire.requested_temperature(body),
         request=body,
         started_at=utc_now(),
         request_key=key,
@@ -170,25 +187,55 @@ def _new_call(scope: Scope, request: Any, body: Json, key: str, ordinal: int) ->
     return call
 
 
-def _endpoint(url: Any) -> str:
-    """The address without user, password and query: they can hold keys."""
-    port = f":{url.port}" if url.port else ""
-    return f"{url.scheme}://{url.host}{port}{url.path}"
+def _another_attempt(earlier: Call) -> Call:
+    return replace(
+        earlier,
+        status="running",
+        error=None,
+        response=None,
+        model_returned=None,
+        latency_s=None,
+        first_token_s=None,
+        attempts=earlier.attempts + 1,
+    )
 
 
-def _read(received: Received) -> tuple[Json, str | None]:
-    """Return the body as it is stored, and what is wrong with it."""
-    body, problem = _read_body(received)
+def _served(call: Call, source: Call) -> Call:
+    """Return the row of a call that was answered by a recorded one: no attempt, no cost, no time."""
+    return replace(
+        call,
+        status="ok",
+        attempts=0,
+        endpoint=source.endpoint,
+        response=source.response,
+        stream=source.stream,
+        model_returned=source.model_returned,
+        finish_reason=source.finish_reason,
+        input_tokens=source.input_tokens,
+        output_tokens=source.output_tokens,
+        cached_tokens=source.cached_tokens,
+        cache_write_tokens=source.cache_write_tokens,
+        reasoning_tokens=source.reasoning_tokens,
+        cost_usd=0.0,
+        price_source=_REPLAYED,
+        replayed_from=source.replayed_from or source.id,
+    )
+
+
+def _read(received: Received) -> tuple[Json, str | None, Json]:
+    """Return the body as it is stored, what is wrong with it, and what a stream can be streamed again from."""
     if received.status_code >= 400:
-        problem = f"HTTP {received.status_code}: {(received.text or '')[:2000]}"
-    return body, problem
+        body, _ = _read_body(received)
+        return body, f"HTTP {received.status_code}: {received.text[:2000]}", None
+    if wire.is_stream(received.content_type):
+        streamed = wire.read_stream(received.content_type, received.content)
+        return streamed.response, streamed.problem, streamed.record
+    return *_read_body(received), None
 
 
 def _read_body(received: Received) -> tuple[Json, str | None]:
-    if received.text is None:
+    if not received.is_text:
         return {"content_type": received.content_type}, None
-    if received.content_type.startswith("text/event-stream") and received.status_code < 400:
-        return wire.join_stream(received.text)
     try:
         return json.loads(received.text), None
     except (ValueError, RecursionError):

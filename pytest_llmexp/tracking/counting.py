@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 
 from pytest_llmexp.core.models import Call
 
@@ -14,12 +15,19 @@ class CallCounter:
         self._lock = threading.Lock()
         self._count = 0
         self._failed: dict[str, list[Call]] = {}
+        self._asked: Counter[str] = Counter()
 
     def next(self) -> int:
         """Return the number of the next call, from 1."""
         with self._lock:
             self._count += 1
             return self._count
+
+    def ask(self, request_key: str) -> int:
+        """Return how many times this request was made, with this one."""
+        with self._lock:
+            self._asked[request_key] += 1
+            return self._asked[request_key]
 
     def failed(self, call: Call) -> None:
         """Remember a call whose attempt failed; identical requests are interchangeable."""

@@ -69,6 +69,7 @@ def _install(owner: type, name: str, wrapper: Callable[..., Any]) -> Patch:
     original: Method = owner.__dict__[name]
 
     def replacement(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
         return wrapper(original, *args, **kwargs) if patch.active else original(*args, **kwargs)
 
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):

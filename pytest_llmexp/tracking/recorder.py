@@ -40,6 +40,7 @@ from pytest_llmexp.tracking.counting import CallCounter
 
 if TYPE_CHECKING:
     from pytest_llmexp.tracking.clients import Clients
+    from pytest_llmexp.tracking.replay import Replay
 
 COMMIT_TIMEOUT_S = 60.0
 PROBLEMS_KEPT = 100
@@ -74,6 +75,7 @@ class Scope:
     run: RunRecorder | None = None
     asking: Asking | None = None
     role: Role = "generation"
+    sending: str | None = None  # the key of the request that this context is sending: libraries build on each other
 
 
 _scope: ContextVar[Scope | None] = ContextVar("llmexp_scope", default=None)
@@ -126,6 +128,7 @@ class ExperimentRecorder:
         renew_lock_in_children(self)
         self._known: set[str] = set()
         self.loose = CallCounter()
+        self.replay: Replay | None = None
         self.stopped = False  # whether calls are refused
 
     def begin_run(

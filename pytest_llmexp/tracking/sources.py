@@ -42,15 +42,21 @@ class ModelSource:
         return named or str(self.model)
 
 
-def resolve_source(model: str | None, base_url: str | None, environ: Mapping[str, str]) -> ModelSource:
+def resolve_source(
+    model: str | None, base_url: str | None, environ: Mapping[str, str], *, answered: bool = False
+) -> ModelSource:
     """Decide where calls go.
 
     `model` and `base_url` are the options; `environ` may hold OPENAI_API_KEY and OPENAI_BASE_URL. The
     built-in sampler is used if it is named, or if there is no model, no base URL and no key. A named model
-    with neither a key nor a base URL is a ModelError: it is never replaced.
+    with neither a key nor a base URL is a ModelError: it is never replaced. `answered` says that recorded answers
+    are served and no call is made: then no key is needed, and the built-in sampler is no server but a name.
     """
     api_key = environ.get("OPENAI_API_KEY") or None
     address = base_url or environ.get("OPENAI_BASE_URL") or None
+    if answered:
+        label = f"{model or 'named by each bot'}, recorded answers only"
+        return ModelSource(model or LOCAL_MODEL, address, api_key or "not-needed", label=label)
     if model == LOCAL_MODEL and base_url is None:
         return ModelSource(LOCAL_MODEL, local=True, label=f"{LOCAL_LABEL}, chosen")
     if model is None and api_key is None and address is None:

@@ -1,111 +1,54 @@
-"""Streamed answers: what passes through to the caller is kept, and put together when the stream ends or breaks.
-
-Works on the stream classes of httpx and httpx2, which it is handed and does not import.
-"""
+"""Streamed answers: what passes through to the caller is kept, and handed on when the stream ends or breaks."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from types import ModuleType
-from typing import Any
 
-from pytest_llmexp.tracking.calls import CallInProgress, Received, read_received
+from pytest_llmexp.tracking.calls import CallInProgress
+from pytest_llmexp.tracking.exchange import Received
 
 
-class _Copy:
-    """What passed through a response's stream, and the end of its call, once."""
+class Copy:
+    """What passed through a response's stream, and the end of its call, once.
 
-    def __init__(self, library: ModuleType, response: Any, call: CallInProgress) -> None:
-        self._library, self._response, self._call = library, response, call
+    `decode` undoes the compression of what passed through, None if there is none; `complete` says that it was all.
+    """
+
+    def __init__(
+        self,
+        call: CallInProgress,
+        status_code: int,
+        content_type: str,
+        decode: Callable[[bytes], bytes] | None = None,
+    ) -> None:
+        self._call, self._status_code, self._content_type = call, status_code, content_type
         self._chunks: list[bytes] = []
         self._open = True
+        self.decode = decode
         self.complete = False
 
     def add(self, chunk: bytes) -> None:
+        """Keep a piece."""
         self._call.chunk()
         self._chunks.append(chunk)
 
     def end(self, error: BaseException | None = None) -> Future[None] | None:
+        """Hand on what came; `error` is what ended it before its time."""
         if not self._open:
             return None
         self._open = False
         try:
-            received = self._received()
+            content = b"".join(self._chunks)
+            content = self.decode(content) if self.decode else content
         except Exception as undecodable:  # a compressed stream that was cut
             return self._call.failed(error or undecodable)
-        return self._call.answered(received, error)
+        return self._call.answered(Received(self._status_code, self._content_type, content, self.complete), error)
 
-    def _received(self) -> Received:
-        headers = {
-            name: value
-            for name in ("content-type", "content-encoding")
-            if (value := self._response.headers.get(name)) is not None
-        }
-        content = b"".join(self._chunks)
-        whole = self._library.Response(self._response.status_code, headers=headers, content=content)
-        return read_received(whole)._replace(complete=self.complete)
+    def finish(self, error: BaseException | None = None) -> None:
+        """End, and wait until it is stored."""
+        self._call.settle(self.end(error))
 
-
-def tee(library: ModuleType, response: Any, call: CallInProgress) -> Any:
-    """Return a stream that passes on the response's own one and hands a copy to the call."""
-    inner, copy = response.stream, _Copy(library, response, call)
-
-    class Tee(library.SyncByteStream):  # type: ignore[name-defined,misc]
-        def __iter__(self) -> Iterator[bytes]:
-            try:
-                for chunk in inner:
-                    copy.add(chunk)
-                    yield chunk
-                copy.complete = True
-            except Exception as error:
-                call.settle(copy.end(error))
-                raise
-            except GeneratorExit:
-                raise  # the caller stopped reading: `close` follows
-            except BaseException as error:
-                copy.end(error)
-                raise
-
-        def close(self) -> None:
-            try:
-                inner.close()
-            finally:
-                call.settle(copy.end())
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(inner, name)  # httpx2 reads `stream.elapsed`
-
-    return Tee()
-
-
-def tee_async(library: ModuleType, response: Any, call: CallInProgress) -> Any:
-    """Do what `tee` does for an asynchronous stream."""
-    inner, copy = response.stream, _Copy(library, response, call)
-
-    class Tee(library.AsyncByteStream):  # type: ignore[name-defined,misc]
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            try:
-                async for chunk in inner:
-                    copy.add(chunk)
-                    yield chunk
-                copy.complete = True
-            except Exception as error:
-                await call.settle_async(copy.end(error))
-                raise
-            except GeneratorExit:
-                raise  # the caller stopped reading: `aclose` follows
-            except BaseException as error:
-                copy.end(error)  # a cancelled task must not wait
-                raise
-
-        async def aclose(self) -> None:
-            try:
-                await inner.aclose()
-            finally:
-                await call.settle_async(copy.end())
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(inner, name)  # httpx2 reads `stream.elapsed`
-
-    return Tee()
+    async def finish_async(self, error: BaseException | None = None) -> None:
+        """Do what `finish` does without holding up an event loop."""
+        await self._call.settle_async(self.end(error))

@@ -27,6 +27,7 @@ class Answered(NamedTuple):
 
     model: str | None
     usage: Usage
+    finish_reason: str | None = None
 
 
 def requested_model(path: str, body: Json) -> str | None:
@@ -58,6 +59,7 @@ def _usage(usage: Json) -> Usage:
         _count(usage, "prompt_tokens", "input_tokens"),
         _count(usage, "completion_tokens", "output_tokens"),
         _count(_part(usage, "prompt_tokens_details", "input_tokens_details"), "cached_tokens"),
+        None,
         _count(_part(usage, "completion_tokens_details", "output_tokens_details"), "reasoning_tokens"),
     )
 
@@ -98,3 +100,27 @@ def join_stream(text: str) -> tuple[Json, str | None]:
 def _failure(error: Json) -> str:
     message = error.get("message") if isinstance(error, dict) else error
     return f"the stream ended with an error: {str(message)[:2000]}"
+
+
+class Streamed(NamedTuple):
+    response: Json
+    problem: str | None
+    record: Json
+
+
+def requested_temperature(body: Json) -> float | None:
+    temperature = body.get("temperature")
+    return temperature if isinstance(temperature, int | float) else None
+
+
+def is_stream(content_type: str) -> bool:
+    return content_type.startswith("text/event-stream")
+
+
+def read_stream(content_type: str, content: bytes) -> Streamed:
+    response, problem = join_stream(content.decode("utf-8", "replace"))
+    return Streamed(response, problem, {"sse": content.decode("utf-8", "replace")})
+
+
+def restore_stream(record: Json) -> tuple[str, bytes]:
+    return "text/event-stream", record["sse"].encode()

@@ -114,6 +114,7 @@ def _calls() -> None:
         sa.CheckConstraint("status IN ('running', 'ok', 'error')"),
     )
     op.create_index("ix_calls_experiment", "calls", ["experiment_id"])
+    op.create_index("ix_calls_loose", "calls", ["request_key"], sqlite_where=sa.text("run_id IS NULL"))
     totals = ["run_id", "role", "latency_s", "input_tokens", "output_tokens", "cost_usd"]
     op.create_index("ix_calls_run", "calls", totals)
 

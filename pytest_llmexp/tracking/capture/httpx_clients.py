@@ -1,0 +1,164 @@
+"""The hook around `send` of the clients of httpx and httpx2, which are one in what is used of them here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from pytest_llmexp.tracking.calls import begin_call
+from pytest_llmexp.tracking.capture.carrying import carry_out, carry_out_async
+from pytest_llmexp.tracking.exchange import Received, Sent
+from pytest_llmexp.tracking.patching import SharedPatch
+from pytest_llmexp.tracking.recorder import ensure_calls_go_on
+from pytest_llmexp.tracking.streams import Copy
+
+_RETRY_HEADER = "x-stainless-retry-count"  # set by openai's and anthropic's clients on each attempt
+
+
+def hook(patch: SharedPatch, library: ModuleType) -> None:
+    """Patch the clients of a library that was imported."""
+    patch.replace(library.Client, "send", partial(_send, library))
+    patch.replace(library.AsyncClient, "send", partial(_send_async, library))
+
+
+def _send(library: ModuleType, original: Any, client: Any, request: Any, **options: Any) -> Any:
+    __tracebackhide__ = True
+    ensure_calls_go_on()
+    if request.method != "POST" or (call := begin_call(_sent(request))) is None:
+        return original(client, request, **options)
+
+    def record(response: Any) -> Any:
+        if options.get("stream") and not response.is_stream_consumed:
+            response.stream = _tee(library, response.stream, _copy(library, response, call))
+        else:
+            call.settle(call.answered(_received(response)))
+        return response
+
+    return carry_out(call, lambda: original(client, request, **options), record, partial(_answer, library, request))
+
+
+async def _send_async(library: ModuleType, original: Any, client: Any, request: Any, **options: Any) -> Any:
+    __tracebackhide__ = True
+    ensure_calls_go_on()
+    if request.method != "POST" or (call := begin_call(_sent(request))) is None:
+        return await original(client, request, **options)
+
+    async def record(response: Any) -> Any:
+        if options.get("stream") and not response.is_stream_consumed:
+            response.stream = _tee_async(library, response.stream, _copy(library, response, call))
+        else:
+            await call.settle_async(call.answered(_received(response)))
+        return response
+
+    return await carry_out_async(
+        call, lambda: original(client, request, **options), record, partial(_answer, library, request)
+    )
+
+
+def _sent(request: Any) -> Sent:
+    url, headers = request.url, request.headers
+    port = f":{url.port}" if url.port else ""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    try:
+        content = request.content
+    except Exception:  # a body that is a stream: it was not read yet
+        content = b""
+    return Sent(
+        request.method,
+        f"{url.scheme}://{host}{port}",
+        url.path,
+        headers.get("content-type", ""),
+        content,
+        headers.get("user-agent"),
+        headers.get(_RETRY_HEADER, "0") != "0",
+    )
+
+
+def _received(response: Any) -> Received:
+    return Received(response.status_code, response.headers.get("content-type", ""), response.content)
+
+
+def _answer(library: ModuleType, request: Any, recorded: Received) -> Any:
+    headers = {"content-type": recorded.content_type}
+    response = library.Response(recorded.status_code, headers=headers, content=recorded.content, request=request)
+    response.elapsed = timedelta(0)
+    return response
+
+
+def _copy(library: ModuleType, response: Any, call: Any) -> Copy:
+    headers = {
+        name: value
+        for name in ("content-type", "content-encoding")
+        if (value := response.headers.get(name)) is not None
+    }
+
+    def decode(content: bytes) -> bytes:
+        decoded: bytes = library.Response(response.status_code, headers=headers, content=content).content
+        return decoded
+
+    return Copy(call, response.status_code, headers.get("content-type", ""), decode)
+
+
+def _tee(library: ModuleType, inner: Any, copy: Copy) -> Any:
+    """Return a stream that passes on the response's own one and keeps a copy."""
+
+    class Tee(library.SyncByteStream):  # type: ignore[name-defined,misc]
+        def __iter__(self) -> Iterator[bytes]:
+            try:
+                for chunk in inner:
+                    copy.add(chunk)
+                    yield chunk
+                copy.complete = True
+            except Exception as error:
+                copy.finish(error)
+                raise
+            except GeneratorExit:
+                raise  # the caller stopped reading: `close` follows
+            except BaseException as error:
+                copy.end(error)
+                raise
+
+        def close(self) -> None:
+            try:
+                inner.close()
+            finally:
+                copy.finish()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)  # httpx2 reads `stream.elapsed`
+
+    return Tee()
+
+
+def _tee_async(library: ModuleType, inner: Any, copy: Copy) -> Any:
+    """Do what `_tee` does for an asynchronous stream."""
+
+    class Tee(library.AsyncByteStream):  # type: ignore[name-defined,misc]
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                async for chunk in inner:
+                    copy.add(chunk)
+                    yield chunk
+                copy.complete = True
+            except Exception as error:
+                await copy.finish_async(error)
+                raise
+            except GeneratorExit:
+                raise  # the caller stopped reading: `aclose` follows
+            except BaseException as error:
+                copy.end(error)  # a cancelled task must not wait
+                raise
+
+        async def aclose(self) -> None:
+            try:
+                await inner.aclose()
+            finally:
+                await copy.finish_async()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)  # httpx2 reads `stream.elapsed`
+
+    return Tee()

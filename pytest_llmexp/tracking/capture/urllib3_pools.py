@@ -1,0 +1,189 @@
+"""The hook around `urlopen` of urllib3's connection pools: boto3 (Amazon Bedrock), requests, and what is built on it.
+
+Responses that are no streams are read at once and made anew.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+import wrapt
+
+from pytest_llmexp.tracking import wire
+from pytest_llmexp.tracking.calls import CallInProgress, begin_call
+from pytest_llmexp.tracking.capture.carrying import carry_out
+from pytest_llmexp.tracking.exchange import Received, Sent
+from pytest_llmexp.tracking.patching import SharedPatch
+from pytest_llmexp.tracking.recorder import ensure_calls_go_on
+from pytest_llmexp.tracking.streams import Copy
+
+
+def hook(patch: SharedPatch, library: ModuleType) -> None:
+    """Patch the pools of a library that was imported."""
+    patch.replace(library.HTTPConnectionPool, "urlopen", partial(_urlopen, library))
+
+
+def _urlopen(
+    library: ModuleType,
+    original: Any,
+    pool: Any,
+    method: str,
+    url: str,
+    body: Any = None,
+    headers: Any = None,
+    *more: Any,
+    **options: Any,
+) -> Any:
+    __tracebackhide__ = True
+    ensure_calls_go_on()
+    sent = _sent(pool, method, url, body, headers) if method.upper() == "POST" else None
+    if sent is None or (call := begin_call(sent)) is None:
+        return original(pool, method, url, body, headers, *more, **options)
+    preload = bool(options.get("preload_content", True))
+    decode = bool(options.get("decode_content", True))
+    return carry_out(
+        call,
+        lambda: original(pool, method, url, body, headers, *more, **options),
+        partial(_record, library, call, preload, decode),
+        partial(_answer, library, preload, method, url),
+    )
+
+
+def _sent(pool: Any, method: str, url: str, body: Any, headers: Any) -> Sent | None:
+    """Return the request, None where its body is no bytes (a file, a stream)."""
+    if isinstance(body, str):
+        body = body.encode()
+    if not isinstance(body, bytes | bytearray):
+        return None
+    named = {str(name).lower(): _text(value) for name, value in dict(headers or pool.headers or {}).items()}
+    host = f"[{pool.host}]" if ":" in pool.host else pool.host
+    port = f":{pool.port}" if pool.port and pool.port != {"http": 80, "https": 443}.get(pool.scheme) else ""
+    return Sent(
+        method.upper(),
+        f"{pool.scheme}://{host}{port}",
+        urlsplit(url).path,
+        named.get("content-type", ""),
+        bytes(body),
+        named.get("user-agent"),
+    )
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _record(library: ModuleType, call: CallInProgress, preloaded: bool, decodes: bool, response: Any) -> Any:
+    kind = response.headers.get("content-type", "")
+    coding = response.headers.get("content-encoding")
+    if preloaded:
+        plain = response.data if decodes else _decoded(library, coding, response.data)
+        call.settle(call.answered(Received(response.status, kind, plain)))
+        return response
+    if wire.is_stream(kind) and response.status < 400:
+        return _tee(response, Copy(call, response.status, kind), partial(_decoded, library, coding))
+    content = response.read(decode_content=False)
+    call.settle(call.answered(Received(response.status, kind, _decoded(library, coding, content))))
+    return library.HTTPResponse(
+        io.BytesIO(content),
+        headers=response.headers,
+        status=response.status,
+        version=response.version,
+        reason=response.reason,
+        preload_content=False,
+        decode_content=decodes,
+        original_response=getattr(response, "_original_response", None),
+        request_url=response.geturl(),
+    )
+
+
+def _decoded(library: ModuleType, coding: str | None, content: bytes) -> bytes:
+    """Return content without compression."""
+    if not coding:
+        return content
+    plain: bytes = library.HTTPResponse(io.BytesIO(content), headers={"content-encoding": coding}).data
+    return plain
+
+
+def _tee(inner: Any, copy: Copy, decode: Callable[[bytes], bytes]) -> Any:
+    """Return a response that passes on what the real one reads and keeps a copy."""
+
+    def note(piece: bytes, last: bool, decoded: bool | None) -> None:
+        if not (inner.decode_content if decoded is None else decoded):
+            copy.decode = decode
+        if piece:
+            copy.add(piece)
+        if last:
+            copy.complete = True
+            copy.finish()
+
+    class Tee(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic from wrapt 2 on only
+        def _pieces(self, reading: Iterator[bytes], decoded: bool | None) -> Iterator[bytes]:
+            try:
+                for piece in reading:
+                    note(piece, False, decoded)
+                    yield piece
+            except Exception as error:
+                copy.finish(error)
+                raise
+            note(b"", True, decoded)
+
+        def _passed(self, reading: Callable[[], bytes], everything: bool, decoded: bool | None) -> bytes:
+            try:
+                piece = reading()
+            except Exception as error:
+                copy.finish(error)
+                raise
+            note(piece, everything or not piece, decoded)
+            return piece
+
+        def stream(self, amt: int | None = 2**16, decode_content: bool | None = None) -> Iterator[bytes]:
+            return self._pieces(inner.stream(amt, decode_content), decode_content)
+
+        def read_chunked(self, amt: int | None = None, decode_content: bool | None = None) -> Iterator[bytes]:
+            return self._pieces(inner.read_chunked(amt, decode_content), decode_content)
+
+        def __iter__(self) -> Iterator[bytes]:
+            return self._pieces(iter(inner), True)
+
+        def read(self, amt: int | None = None, decode_content: bool | None = None, **options: Any) -> bytes:
+            everything = amt is None or amt < 0
+            return self._passed(lambda: inner.read(amt, decode_content, **options), everything, decode_content)
+
+        def read1(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
+            return self._passed(lambda: inner.read1(amt, decode_content), False, decode_content)
+
+        @property
+        def data(self) -> bytes:
+            return self._passed(lambda: inner.data, True, None)
+
+        def close(self) -> None:
+            copy.finish()
+            inner.close()
+
+        def release_conn(self) -> None:
+            copy.finish()
+            inner.release_conn()
+
+        def drain_conn(self) -> None:
+            copy.finish()
+            inner.drain_conn()
+
+    return Tee(inner)
+
+
+def _answer(library: ModuleType, preload: bool, method: str, url: str, recorded: Received) -> Any:
+    return library.HTTPResponse(
+        io.BytesIO(recorded.content),
+        headers={"content-type": recorded.content_type, "content-length": str(len(recorded.content))},
+        status=recorded.status_code,
+        version=11,
+        reason="OK",
+        preload_content=preload,
+        request_method=method,
+        request_url=url,
+    )
