@@ -23,7 +23,11 @@ def command() -> None:
 @command.command("replay")
 @click.argument("ref")
 @click.option(
-    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), default=Path(f"replay{SUFFIX}"), show_default=True
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path(f"replay{SUFFIX}"),
+    show_default=True,
 )
 @db_option
 def replay(ref: str, output: Path, db: str) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,10 +19,11 @@ from pytest_llmexp.core.errors import RunTimeoutError
 from pytest_llmexp.runtest.async_fixtures import on_the_loop
 from pytest_llmexp.runtest.collection import RunPlan, plan_key
 from pytest_llmexp.runtest.loop import GRACE_S, wait_for
-from pytest_llmexp.runtest.outcomes import NOTE, RunOutcome, make_safe, next_outcome, tolerate
+from pytest_llmexp.runtest.outcomes import NOTE, RunOutcome, make_safe, next_outcome, shorten, tolerate
 from pytest_llmexp.runtest.private_api import body_arguments
 from pytest_llmexp.runtest.session import ExperimentSession
 from pytest_llmexp.tracking.recorder import RunRecorder, current_scope, entered
+from pytest_llmexp.tracking.replay import ReplayMissError
 
 if TYPE_CHECKING:
     from pytest_llmexp.runtest.bodies import Body
@@ -40,7 +42,7 @@ class RunInProgress:
         self._outcome: RunOutcome | None = None
         self._judged: RunOutcome | None = None
 
-    def note_phase(self, report: pytest.TestReport, call: pytest.CallInfo[Any]) -> None:
+    def note_phase(self, report: pytest.TestReport, call: pytest.CallInfo[Any], path: Path) -> None:
         """Take in a phase and make its report fit to be shown."""
         self._outcome = next_outcome(self._outcome, call)
         tolerated = (
@@ -52,6 +54,8 @@ class RunInProgress:
         )
         if tolerated:
             tolerate(report)
+        if call.excinfo is not None and call.excinfo.errisinstance(ReplayMissError):
+            shorten(report, call.excinfo, path)
         make_safe(report, self._redact)
         if report.when == "call":
             metrics = {name: metric.value for name, metric in self.recorder.metrics.items()}
@@ -147,7 +151,7 @@ def note_phase(
 ) -> None:
     """Take a phase of an item into its run, if it has one."""
     if (run := item.stash.get(run_key, None)) is not None:
-        run.note_phase(report, call)
+        run.note_phase(report, call, item.path)
         if call.excinfo is not None and isinstance(call.excinfo.value, RunTimeoutError):
             session.left_behind = True
 

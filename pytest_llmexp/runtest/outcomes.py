@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +59,15 @@ def tolerate(report: pytest.TestReport) -> None:
     report.sections.append(("Tolerated failure", str(report.longrepr)))
     report.outcome = "passed"
     report.longrepr = None
+
+
+def shorten(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException], path: Path) -> None:
+    """Show of a missing replay where the test asked, and what is missing, but not the insides of a client."""
+    own = excinfo.traceback.cut(path=path)
+    short = excinfo.getrepr(style="short", tbfilter=lambda info: own[:1] if len(own) < len(info.traceback) else own)
+    if short.reprcrash is not None:
+        short.reprcrash.message = str(excinfo.value)  # the line at the end of the session: without the class's address
+    report.longrepr = short
 
 
 def make_safe(report: pytest.TestReport, redact: Callable[[str], str]) -> None:

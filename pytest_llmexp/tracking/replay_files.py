@@ -122,8 +122,9 @@ def _read(path: Path) -> Iterable[tuple[Place, Call]]:
                         f"{path} is no replay file of version {_VERSION}: `llmexp export replay` makes them"
                     )
     except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
+        where = f"near line {max(number, 1)}: {error}"
         raise ConfigurationError(
-            f"{path} cannot be read as a replay file (line {number + 1}: {error}); `llmexp export replay` makes them"
+            f"{path} cannot be read as a replay file ({where}); `llmexp export replay` makes them"
         ) from error
     if not number:
         raise ConfigurationError(f"{path} is empty; `llmexp export replay` makes replay files")

@@ -55,7 +55,7 @@ def resolve_source(
     api_key = environ.get("OPENAI_API_KEY") or None
     address = base_url or environ.get("OPENAI_BASE_URL") or None
     if answered:
-        label = f"{model or 'named by each bot'}, recorded answers only"
+        label = f"{model or 'named by each bot'} (recorded answers only)"
         return ModelSource(model or LOCAL_MODEL, address, api_key or "not-needed", label=label)
     if model == LOCAL_MODEL and base_url is None:
         return ModelSource(LOCAL_MODEL, local=True, label=f"{LOCAL_LABEL}, chosen")

@@ -13,6 +13,7 @@ from pytest_llmexp.lifecycle import begin
 from pytest_llmexp.localmodel import SAMPLE, LocalModelServer
 from pytest_llmexp.localmodel.script import Script
 from pytest_llmexp.recording import Recording
+from pytest_llmexp.replaying import ReplayFrom
 from pytest_llmexp.store import Store, open_store
 from pytest_llmexp.tracking.recorder import RunRecorder, entered
 from pytest_llmexp.tracking.sources import ModelSource
@@ -21,13 +22,15 @@ from pytest_llmexp.tracking.sources import ModelSource
 class Lab:
     """An experiment in progress. `store` reads what is committed, at any time."""
 
-    def __init__(self, server: LocalModelServer, folder: Path, api_key: str = "not-needed") -> None:
+    def __init__(
+        self, server: LocalModelServer, folder: Path, api_key: str = "not-needed", replay: ReplayFrom | None = None
+    ) -> None:
         self.server = server
         self.path = folder / "message_log.db"
         source = ModelSource("gpt-4o", server.base_url, api_key)
         self.store: Store = open_store(self.path, create=True)
         self.id = begin(self.store, "lab", source=source, folder=folder).id
-        self.recording = Recording(self.store.url, self.id, source)
+        self.recording = Recording(self.store.url, self.id, source, replay=replay)
         self.recording.open()
         self._closed = False
 
@@ -67,12 +70,18 @@ OpenLab = Callable[..., Lab]
 
 @pytest.fixture
 def open_lab(tmp_path: Path) -> Iterator[OpenLab]:
-    """Return a function that opens a lab whose server answers by a script."""
+    """Return a function that opens a lab whose server answers by a script; all labs of a test share a store."""
     with ExitStack() as stack:
 
-        def start(script: Script | None = None, *, api_key: str = "not-needed") -> Lab:
-            server = stack.enter_context(LocalModelServer(script))
-            lab = Lab(server, tmp_path, api_key)
+        def start(
+            script: Script | None = None,
+            *,
+            api_key: str = "not-needed",
+            replay: ReplayFrom | None = None,
+            server: LocalModelServer | None = None,
+        ) -> Lab:
+            server = server or stack.enter_context(LocalModelServer(script))
+            lab = Lab(server, tmp_path, api_key, replay)
             stack.callback(lab.store.close)
             stack.callback(lab.close)
             return lab
