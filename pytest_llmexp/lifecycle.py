@@ -55,12 +55,45 @@ def begin(
         packages=seen.packages,
         user=seen.user,
         tags=dict(tags or {}),
-        metadata={**(metadata or {}), "process": {"host": platform.node(), "pid": os.getpid()}},
+        metadata={**(metadata or {}), "process": _this_process()},
         model_source=source.label,
     )
     abandoned = [each for each in store.running_experiments() if is_abandoned(each)]
     store.write([experiment, *(replace(each, status="interrupted") for each in abandoned)])
     return experiment
+
+
+def reopen(
+    store: Store,
+    experiment: models.Experiment,
+    *,
+    folder: Path,
+    metadata: Mapping[str, Any],
+    command: Sequence[str] | None = None,
+) -> models.Experiment:
+    """Record that an experiment goes on that was begun before, and return it.
+
+    Runs that were left open are crashed, and what it came to so far is forgotten: `finish` says it anew. How it went
+    on is kept in the metadata, as a list `resumed`.
+    """
+    seen = read_provenance(folder, command)
+    store.crash_open_runs(experiment.id)
+    store.forget_conclusions(experiment.id)
+    earlier = experiment.metadata.get("resumed") or []
+    this = {"at": utc_now(), "command": seen.command, "git_commit": seen.git.commit}
+    going_on = replace(
+        experiment,
+        status="running",
+        finished_at=None,
+        exit_status=None,
+        metadata={**experiment.metadata, **metadata, "process": _this_process(), "resumed": [*earlier, this]},
+    )
+    store.write([going_on])
+    return going_on
+
+
+def _this_process() -> dict[str, Any]:
+    return {"host": platform.node(), "pid": os.getpid()}
 
 
 def is_abandoned(experiment: models.Experiment) -> bool:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class Recording:
     """The writer, the clients and the hooks of one process, from `open` to `close`.
 
-    Without `capture` nothing is patched and no call is seen. `replay` says which recorded answers are served.
+    Without `capture` nothing is patched and no call is seen. `replay` says which recorded answers are served; an
+    experiment that is `resumed` is served its own.
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class Recording:
         synchronous: Synchronous = "normal",
         capture: bool = True,
         replay: ReplayFrom | None = None,
+        resumed: bool = False,
     ) -> None:
         self._url = url
         self._capture = capture
         self._replay = replay
+        self._resumed = resumed
         self.redact = redact = Redactor(os.environ)
         self._writer = Writer(lambda: open_store(url, redact=redact, synchronous=synchronous))
         self._server: LocalModelServer | None = None
@@ -49,9 +52,11 @@ class Recording:
 
     def open(self) -> None:
         """Install the hooks that see calls and carry runs into threads, and make the experiment current."""
-        if self._replay is not None:
+        if self._replay is not None or self._resumed:
             store = self._stack.enter_context(open_store(self._url, read_only=True))
-            self.recorder.replay = make_replay(self._replay, store, self.recorder.experiment_id, self.redact)
+            self.recorder.replay = make_replay(
+                self._replay, store, self.recorder.experiment_id, self.redact, resumed=self._resumed
+            )
         if self._capture:
             self._stack.enter_context(capturing())
             self._stack.enter_context(context_follows_threads())

@@ -23,12 +23,19 @@ class ReplayFrom(NamedTuple):
     place: str | None = None
 
 
-def make_replay(chosen: ReplayFrom, store: Store, recording: str, redact: Callable[[str], str]) -> Replay:
+def make_replay(
+    chosen: ReplayFrom | None, store: Store, recording: str, redact: Callable[[str], str], *, resumed: bool = False
+) -> Replay:
     """Return what serves recorded answers to the experiment `recording`, whose store this is.
+
+    One that is `resumed` is served what it has paid for before anything else.
 
     Raises ConfigurationError where the place does not exist or cannot be read.
     """
-    return Replay(chosen.mode, [_source(chosen.place, store, recording)], redact)
+    sources: list[Answers] = [StoredAnswers(store, "", recording)] if resumed else []
+    if chosen is None:
+        return Replay("auto", sources, redact)
+    return Replay(chosen.mode, [*sources, _source(chosen.place, store, recording)], redact)
 
 
 def _source(place: str | None, store: Store, recording: str) -> Answers:

@@ -20,6 +20,8 @@ def end_session(session: pytest.Session) -> Iterator[None]:
         distributed.report_back(session.config, report, state.usage_error)
     elif state.usage_error:
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
+    elif state.session and state.session.resumed and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = pytest.ExitCode.OK  # nothing was left to do
     yield
     if state.session is not None:
         from pytest_llmexp.core.errors import StoreError  # start-up cost: only experiments need it

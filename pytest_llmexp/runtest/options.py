@@ -40,6 +40,8 @@ class Settings(NamedTuple):  # making a dataclass would be a fifth of what loadi
     capture: str = "http"
     replay: str = "off"
     replay_from: str | None = None
+    resume: str | None = None  # empty: the latest experiment
+    resume_anyway: bool = False
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain data that can be sent to a worker."""
@@ -84,6 +86,19 @@ def add_options(parser: pytest.Parser) -> None:
             f"--experiment-{name}", metavar=metavar, action="append", default=[], help=f"{text}; repeatable {where}"
         )
         parser.addini(ini, f"{text}; one a line", type="linelist", default=[])
+    group.addoption(
+        "--experiment-resume",
+        metavar="REF",
+        nargs="?",
+        const="",
+        default=None,
+        help="Go on with this experiment, or the latest one: keep finished runs, pay no call again",
+    )
+    group.addoption(
+        "--experiment-resume-anyway",
+        action="store_true",
+        help="Go on with an experiment although the code has changed since, or its process may still run elsewhere",
+    )
     parser.addini(
         "experiment_db_synchronous",
         "Set to 'full' to survive power cuts too, at one fsync per commit; the default 'normal' survives kill -9",
@@ -129,6 +144,8 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str] | None = Non
         capture=capture,
         replay=mode,
         replay_from=_replay_from(replay_from),
+        resume=config.getoption("--experiment-resume"),
+        resume_anyway=config.getoption("--experiment-resume-anyway"),
     )
 
 

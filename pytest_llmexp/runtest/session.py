@@ -16,13 +16,14 @@ from pytest_llmexp.core.errors import ConfigurationError, StoreError
 from pytest_llmexp.core.gates import parse_gate
 from pytest_llmexp.core.models import Experiment
 from pytest_llmexp.core.redact import Redactor
-from pytest_llmexp.lifecycle import Outcome, Spent, absent_runs, begin, default_name, finish, spent_so_far
+from pytest_llmexp.lifecycle import Outcome, Spent, absent_runs, begin, default_name, finish, reopen, spent_so_far
 from pytest_llmexp.recording import Recording
 from pytest_llmexp.replaying import ReplayFrom, make_replay
-from pytest_llmexp.runtest.collection import RunPlan, plan_key
+from pytest_llmexp.runtest.collection import plan_key
 from pytest_llmexp.runtest.loop import GRACE_S, LoopThread
 from pytest_llmexp.runtest.options import Settings
 from pytest_llmexp.runtest.private_api.threads import leave_pool_threads_behind
+from pytest_llmexp.runtest.resuming import Resumed, merge_plans, source_hash
 from pytest_llmexp.store import Store, open_store
 from pytest_llmexp.tracking.pricing import load_prices, may_have_prices
 from pytest_llmexp.tracking.sources import ModelSource, resolve_source
@@ -66,11 +67,15 @@ class ExperimentSession:
         self.left_behind = False  # whether a run may go on although it has ended
         self.expected = 0  # items, where other processes execute them
         self.dropped = 0  # runs in flight when the session stopped
+        self.resumed: Resumed | None = None
+        self.kept: list[pytest.Item] = []  # of an experiment that goes on, those whose run has ended
         self.unreported = 0  # runs that had ended then, but whose turn had not come
 
     @property
     def name(self) -> str:
         """The experiment's name: what the user gave, else the git branch."""
+        if self.resumed is not None:
+            return self.resumed.name
         return self.settings.name or default_name(self._rootpath)
 
     def source(self) -> ModelSource:
@@ -97,6 +102,9 @@ class ExperimentSession:
                 make_replay(replay, self._store, self.experiment_id, self.redact)  # an error is told before the start
             except ConfigurationError as error:
                 raise pytest.UsageError(str(error)) from None
+        if self.resumed is not None:
+            self._go_on(self._store)
+            return
         self.experiment = begin(
             self._store,
             self.name,
@@ -106,6 +114,12 @@ class ExperimentSession:
             tags=self.settings.tags,
             metadata={"plan": self.plan, "concurrency": self.settings.concurrency},
         )
+
+    def _go_on(self, store: Store) -> None:
+        earlier = store.experiment(self.experiment_id)
+        self.problems.extend(earlier.metadata.get("problems") or [])
+        self.plan = merge_plans(earlier.metadata.get("plan") or {}, self.plan)
+        self.experiment = reopen(store, earlier, folder=self._rootpath, metadata={"plan": self.plan})
 
     def prepare_end(self) -> None:
         """Import what only the end needs, in the background: called once there is nothing to do but wait."""
@@ -124,10 +138,11 @@ class ExperimentSession:
                 synchronous=self.settings.synchronous,
                 capture=self.settings.capture != "off",
                 replay=self._replay(),
+                resumed=self.resumed is not None,
             )
             self.recording.open()
             if self.worker:
-                self._hand_in_plan(self.recording)
+                self._hand_in_plan()
         return self.recording
 
     def _replay(self) -> ReplayFrom | None:
@@ -135,15 +150,16 @@ class ExperimentSession:
             return None
         return ReplayFrom("only" if self.settings.replay == "only" else "auto", self.settings.replay_from)
 
-    def _hand_in_plan(self, recording: Recording) -> None:
+    def _hand_in_plan(self) -> None:
         """Workers know the tests, the controller does not. All know the same, so the first one's plan will do."""
         try:
             with open_store(self.settings.db, redact=self.redact) as store:
                 experiment = store.experiment(self.experiment_id)
-                if not experiment.metadata.get("plan"):
-                    store.write([replace(experiment, metadata={**experiment.metadata, "plan": self.plan})])
+                plan = merge_plans(experiment.metadata.get("plan") or {}, self.plan)
+                if plan != experiment.metadata.get("plan"):
+                    store.write([replace(experiment, metadata={**experiment.metadata, "plan": plan})])
         except StoreError as error:
-            recording.recorder.note_problem(error)
+            self.problems.append(f"{type(error).__name__}: {error}")
 
     def looks_ahead(self, item: pytest.Item) -> bool:
         """Say whether an item's body overlaps with others."""
@@ -205,6 +221,8 @@ class ExperimentSession:
 
     def end_worker(self) -> dict[str, Any]:
         """Stop recording in a worker; return what its controller must know, for `take_report`."""
+        if self.resumed is not None and self.recording is None:
+            self._hand_in_plan()  # it had nothing left to execute
         self.close_recording()
         return {name: getattr(self, name) for name in ("problems", "notices", "alone", "dropped", "unreported")}
 
@@ -249,13 +267,18 @@ class ExperimentSession:
 def make_plan(items: Iterable[pytest.Item], collected: Mapping[str, int]) -> Plan:
     """Return what is going to be executed: per test its gates, per case the number of runs, and `of` how many.
 
+    `source` is what the test's file is told apart by when the experiment goes on.
+
     `collected` says how many runs each test had before some were deselected.
     """
-    plans: list[RunPlan] = [item.stash[plan_key] for item in items if plan_key in item.stash]
-    counts = Counter((plan.test, plan.case_id) for plan in plans)
+    planned = [item for item in items if plan_key in item.stash]
+    counts = Counter((item.stash[plan_key].test, item.stash[plan_key].case_id) for item in planned)
     made: Plan = {}
-    for plan in plans:
-        part = made.setdefault(plan.test, {"gates": [gate.text for gate in plan.mark.gates], "cases": {}})
+    for item in planned:
+        plan = item.stash[plan_key]
+        if (part := made.get(plan.test)) is None:
+            gates = [gate.text for gate in plan.mark.gates]
+            part = made[plan.test] = {"gates": gates, "cases": {}, "source": source_hash(item.path)}
         part["cases"][plan.case_id] = counts[plan.test, plan.case_id]
         part["of"] = max(collected.get(plan.test, 0), plan.mark.n * len(part["cases"]))
     return made

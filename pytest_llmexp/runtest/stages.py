@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 
-from pytest_llmexp.core.errors import LlmexpError
+from pytest_llmexp.core.errors import LlmexpError, StoreError
 from pytest_llmexp.runtest.collection import plan_items, test_name
 from pytest_llmexp.runtest.concurrency import runs_overlap
 from pytest_llmexp.runtest.distributed import is_controller
@@ -16,7 +16,8 @@ from pytest_llmexp.runtest.gate_reports import gate_node_id, gate_reports, log_q
 from pytest_llmexp.runtest.once import run_experiments_once
 from pytest_llmexp.runtest.private_api import remember_as_failed
 from pytest_llmexp.runtest.progress import start_line
-from pytest_llmexp.runtest.session import make_plan
+from pytest_llmexp.runtest.resuming import find_remainder, leave_out
+from pytest_llmexp.runtest.session import ExperimentSession, make_plan
 from pytest_llmexp.runtest.state import PluginState
 from pytest_llmexp.runtest.terminal import header
 
@@ -37,6 +38,8 @@ def check_items(
         session.source()
     except pytest.UsageError as error:
         problems.append(str(error))
+    if not problems and session.resumed is not None:
+        problems += leave_out_finished(config, session, items)
     if not problems:
         return
     state.usage_error = "\n".join(problems)
@@ -45,10 +48,33 @@ def check_items(
     items.clear()
 
 
+def leave_out_finished(config: pytest.Config, session: ExperimentSession, items: list[pytest.Item]) -> list[str]:
+    """Deselect the runs that an experiment which goes on has already; return what forbids to go on."""
+    assert session.resumed is not None
+    try:
+        remainder = find_remainder(
+            session.settings.db,
+            session.resumed,
+            items,
+            session.collected,
+            folder=config.rootpath,
+            redact=session.redact,
+            anyway=session.settings.resume_anyway,
+        )
+    except StoreError as error:
+        return [str(error)]
+    if remainder.problems:
+        return [f"{session.resumed.name} ({session.resumed.experiment_id}) cannot be resumed:", *remainder.problems]
+    session.kept = remainder.kept
+    leave_out(config, items, remainder)
+    return []
+
+
 def keep_plan(state: PluginState, items: list[pytest.Item]) -> None:
     """Remember what is going to be executed, after every deselection."""
     if state.session is not None:
-        state.session.plan = make_plan(items, state.session.collected)
+        session = state.session
+        session.plan = make_plan([*items, *session.kept], session.collected)
 
 
 def begin_as_controller(config: pytest.Config, state: PluginState, items: int) -> None:
@@ -97,6 +123,8 @@ def _overlapping(session: pytest.Session, state: PluginState) -> AbstractContext
 
 
 def _finish(session: pytest.Session, state: PluginState, *, interrupted: bool, judged: bool = True) -> None:
+    if is_controller(session.config) and state.settings.resume is not None and not state.usage_error:
+        begin_as_controller(session.config, state, 0)  # its workers had nothing left to execute
     experiment = state.session
     if experiment is None or experiment.experiment is None:
         return

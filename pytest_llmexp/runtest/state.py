@@ -17,6 +17,7 @@ from pytest_llmexp.runtest.garbage import RareGarbageCollections
 from pytest_llmexp.runtest.options import Settings, read_settings
 
 if TYPE_CHECKING:
+    from pytest_llmexp.runtest.resuming import Resumed
     from pytest_llmexp.runtest.session import ExperimentSession
 
 
@@ -36,13 +37,26 @@ class PluginState:
         self._suspects: list[str] = sent["suspects"] if sent else []
         self._rootpath = config.rootpath
         self._sent_id: str | None = sent["experiment_id"] if sent else None
+        self._sent_resumed: list[str] | None = sent["resumed"] if sent else None
+
+    @cached_property
+    def resumed(self) -> Resumed | None:
+        """The experiment that this session goes on with, if any; pytest.UsageError if that is impossible."""
+        if self.settings.resume is None:
+            return None
+        from pytest_llmexp.runtest.resuming import Resumed, find_resumed  # start-up cost, as below
+
+        if self._sent_resumed is not None:
+            return Resumed(*self._sent_resumed)
+        settings = self.settings
+        return find_resumed(settings.db, str(settings.resume), settings.name, anyway=settings.resume_anyway)
 
     @cached_property
     def experiment_id(self) -> str:
-        """The id of this session's experiment: what the controller sent, else a new one."""
+        """The id of this session's experiment: what the controller sent, the one that goes on, else a new one."""
         from pytest_llmexp.core.ids import new_id  # start-up cost, as below
 
-        return self._sent_id or new_id("exp")
+        return self._sent_id or (self.resumed.experiment_id if self.resumed else new_id("exp"))
 
     def make_session(self) -> ExperimentSession:
         """Return the experiment's session, made the first time it is needed."""
@@ -52,6 +66,7 @@ class PluginState:
             self.session = ExperimentSession(self.settings, self.experiment_id, self._rootpath, os.environ, self.worker)
             self.session.limit, self.session.workers = self._limit, self._workers
             self.session.suspects = frozenset(self._suspects)
+            self.session.resumed = self.resumed
         return self.session
 
 

@@ -25,7 +25,8 @@ def header(session: ExperimentSession, config: pytest.Config) -> str:
     """Return the line that says what is recorded, where, and who answers."""
     db = session.settings.db
     place = db if "://" in db else os.path.relpath(db, config.invocation_params.dir)
-    line = f'llmexp: experiment "{session.name}", model {session.source().label}, db {place}{_modes(session)}'
+    on = " goes on" if session.resumed else ""
+    line = f'llmexp: experiment "{session.name}"{on}, model {session.source().label}, db {place}{_modes(session)}'
     return one_line(session.redact(line), 1000)
 
 

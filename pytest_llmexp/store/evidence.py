@@ -55,6 +55,11 @@ def read_evidence(connection: sqlite3.Connection, experiment_id: str) -> Evidenc
         )
 
 
+def read_outcomes(connection: sqlite3.Connection, experiment_id: str) -> list[RunOutcome]:
+    """Return an experiment's runs in the order they were begun, without what they recorded."""
+    return _outcomes(connection.execute(_RUNS, (experiment_id,)).fetchall())
+
+
 def read_values_by_run(connection: sqlite3.Connection, experiment_id: str) -> dict[str, list[MetricValue]]:
     """Return the values of each run that has any, ordered by name."""
     rows = connection.execute(_BY_RUN, (experiment_id,))

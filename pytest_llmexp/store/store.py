@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import URL, ColumnElement, Engine, bindparam, case, func, select, update
+from sqlalchemy import URL, ColumnElement, Engine, bindparam, case, delete, func, select, update
 
 from pytest_llmexp.core.errors import StoreError, UnknownExperimentError
 from pytest_llmexp.core.models import (
@@ -31,11 +31,11 @@ from pytest_llmexp.core.models import (
     Summary,
     Verdict,
 )
-from pytest_llmexp.core.summary import Evidence, MetricValue
+from pytest_llmexp.core.summary import Evidence, MetricValue, RunOutcome
 from pytest_llmexp.store import schema
 from pytest_llmexp.store.codec import Redact, decode_text, encode_text
 from pytest_llmexp.store.connections import Connections
-from pytest_llmexp.store.evidence import read_evidence, read_values_by_run
+from pytest_llmexp.store.evidence import read_evidence, read_outcomes, read_values_by_run
 from pytest_llmexp.store.lock import FileLock
 from pytest_llmexp.store.records import RecordDecoder, RecordEncoder
 
@@ -184,6 +184,17 @@ class Store:
         """Return what a summary needs of an experiment's runs and metrics, and nothing more."""
         with self._connections.driver() as connection:
             return read_evidence(connection, encode_text(experiment_id))
+
+    def outcomes(self, experiment_id: str) -> list[RunOutcome]:
+        """Return how the runs of an experiment ended, in the order they were begun."""
+        with self._connections.driver() as connection:
+            return read_outcomes(connection, encode_text(experiment_id))
+
+    def forget_conclusions(self, experiment_id: str) -> None:
+        """Remove the summaries and verdicts of an experiment that goes on."""
+        with self._connections.writing() as connection:
+            for table in (schema.summaries, schema.verdicts):
+                connection.execute(delete(table).where(table.c.experiment_id == encode_text(experiment_id)))
 
     def metric_values(self, experiment_id: str) -> dict[str, list[MetricValue]]:
         """Return the names and values of the metrics of each run that has any, ordered by name."""

@@ -1,0 +1,199 @@
+"""`--experiment-resume`: what is kept, what is executed again, and what may not have changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_llmexp.core.models import Experiment
+from tests.conftest import Suite
+
+SUITE = """
+    import pathlib, pytest
+    from pytest_llmexp import prompt
+
+    @prompt("user")
+    def ask():
+        '''Where is Rome?'''
+
+    @pytest.mark.experiment(n=4, gates=["mean(index) > 0"])
+    @pytest.mark.parametrize("t", [0.0, 1.0])
+    def test_x(bot, record_metric, experiment_run, t):
+        bot("You know.", temperature=t)(ask())
+        record_metric("index", experiment_run.index)
+        with open("executed", "a") as file: print(t, experiment_run.index, file=file)
+        if experiment_run.index == 2 and pathlib.Path("broken").exists(): raise OSError("away")
+        if experiment_run.index == 3: assert t == 0
+"""
+
+
+@pytest.fixture
+def broken(suite: Suite) -> Suite:
+    """A suite of which an experiment `x` was recorded: two runs of eight were errors, one failed."""
+    suite.write(SUITE)
+    (suite.path / "broken").touch()
+    suite.run("--experiment-name=x").assert_outcomes(passed=5, failed=3, skipped=1)
+    (suite.path / "broken").unlink()
+    (suite.path / "executed").unlink()
+    return suite
+
+
+def executed(suite: Suite) -> list[str]:
+    path = suite.path / "executed"
+    return sorted(path.read_text().splitlines()) if path.exists() else []
+
+
+def the_experiment(suite: Suite) -> Experiment:
+    (experiment,) = suite.store().experiments()
+    return experiment
+
+
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.xdist)])
+def test_errors_are_executed_again_and_what_ended_is_kept(broken: Suite, workers: tuple[str, ...]) -> None:
+    before = the_experiment(broken)
+    result = broken.run("--experiment-resume=x", *workers)
+    assert executed(broken) == ["0.0 2", "1.0 2"]
+    result.stdout.fnmatch_lines(
+        ['llmexp: experiment "x" goes on, *', "8 runs (7 passed, 1 failed), 10 calls (2 replayed)*"]
+    )
+    assert result.ret == 0
+    after = the_experiment(broken)
+    assert (after.id, after.started_at, after.status, after.exit_status) == (
+        before.id,
+        before.started_at,
+        "finished",
+        0,
+    )
+    assert [set(step) for step in after.metadata["resumed"]] == [{"at", "command", "git_commit"}]
+    (verdict,) = broken.store().verdicts(after.id)
+    assert (verdict.verdict, verdict.n, verdict.missing) == ("passed", 8, 0)
+
+
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.xdist)])
+def test_where_nothing_is_left_the_gates_are_judged_again(broken: Suite, workers: tuple[str, ...]) -> None:
+    broken.run("--experiment-resume=x")
+    (broken.path / "executed").unlink()
+    result = broken.run("--experiment-resume=x", "--experiment-gate=max(index) < 2", *workers)
+    assert executed(broken) == []
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["GATE FAILED test_x: max(index) < 2, *", "8 runs (7 passed, 1 failed), 10 calls*"])
+    assert broken.run("--experiment-resume=x", *workers).ret == 0
+    verdicts = broken.store().verdicts(the_experiment(broken).id)
+    assert [verdict.gate for verdict in verdicts] == ["mean(index) > 0"]  # nothing is left of the other
+
+
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.xdist)])
+def test_a_finished_experiment_gets_more_runs(broken: Suite, workers: tuple[str, ...]) -> None:
+    broken.run("--experiment-resume=x")
+    (broken.path / "executed").unlink()
+    result = broken.run("--experiment-resume=x", "--experiment-runs=6", *workers)
+    assert executed(broken) == ["0.0 5", "0.0 6", "1.0 5", "1.0 6"]
+    result.stdout.fnmatch_lines(["12 runs (11 passed, 1 failed), *"])
+    (verdict,) = broken.store().verdicts(the_experiment(broken).id)
+    assert (verdict.n, verdict.missing) == (12, 0)
+
+
+def test_runs_that_are_not_selected_stay_missing(broken: Suite) -> None:
+    result = broken.run("--experiment-resume=x", "-k", "0.0")
+    assert executed(broken) == ["0.0 2"]
+    result.stdout.fnmatch_lines(["8 runs (6 passed, 1 error, 1 failed), *"])
+    (verdict,) = broken.store().verdicts(the_experiment(broken).id)
+    assert (verdict.n, verdict.missing) == (7, 1)
+
+
+def test_the_latest_experiment_is_meant_unless_one_is_named(broken: Suite) -> None:
+    result = broken.run("--experiment-resume")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: *the latest experiment is 'x' (exp_*), which is finished; --experiment-resume=x *"]
+    )
+    interrupted = broken.run("--experiment-name=y", "-x")
+    assert interrupted.ret == pytest.ExitCode.TESTS_FAILED
+    assert broken.run("--experiment-resume").ret == 0
+    y = broken.store().experiment("y")
+    assert (y.status, len(y.metadata["resumed"])) == ("finished", 1)
+    assert broken.run("--experiment-resume=" + y.id).ret == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "Where is Rome?",
+            "Where is Oslo?",
+            "the prompt test_suite.ask has changed: ??????? was used, now it is ???????",
+        ),
+        ("[0.0, 1.0]", "[0.0, 1.0, 2.0]", "test_suite.py::test_x[[]2.0] is not part of the experiment"),
+        ("[0.0, 1.0]", "[0.0]", "test_suite.py::test_x[[]1.0] is part of the experiment, and is not there any more"),
+        ("def test_x", "def test_z", "test_suite.py::test_x is part of the experiment, and is not there any more"),
+        ("def test_x", "def test_z", "test_suite.py::test_z is not part of the experiment; leave it out*"),
+        ("n=4", "n=3", "test_suite.py::test_x has 4 runs of each case already, and now n=3"),
+        ("away", "gone", "the code of test_suite.py has changed; --experiment-resume-anyway goes on all the same"),
+    ],
+)
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.xdist)])
+def test_what_has_changed_is_named_and_nothing_is_done(
+    broken: Suite, old: str, new: str, said: str, workers: tuple[str, ...]
+) -> None:
+    before = the_experiment(broken)
+    broken.write(SUITE.replace(old, new))
+    anyway = () if "anyway" in said else ("--experiment-resume-anyway",)
+    result = broken.run("--experiment-resume=x", *anyway, *workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    printed = result.stdout if workers else result.stderr
+    printed.fnmatch_lines([f"ERROR: x ({before.id}) cannot be resumed:", said])
+    assert executed(broken) == []
+    assert the_experiment(broken) == before
+    assert len(broken.store().verdicts(before.id)) == 1
+
+
+def test_changed_code_goes_on_if_told_so(broken: Suite) -> None:
+    broken.write(SUITE.replace('raise OSError("away")', "pass"))
+    assert broken.run("--experiment-resume=x", "--experiment-resume-anyway").ret == 0
+    assert executed(broken) == ["0.0 2", "1.0 2"]
+
+
+def test_another_commit_is_another_version_of_the_code(broken: Suite) -> None:
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c")
+    broken.pytester.run(*git, "init", "-q")
+    for name in ("one", "two"):
+        broken.pytester.run(*git, "commit", "-q", "--allow-empty", "-m", name)
+        if name == "one":
+            broken.run("--experiment-name=y", "-x")
+    result = broken.run("--experiment-resume=y")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["the commit was ?????????? and is ??????????; --experiment-resume-anyway *"])
+    assert broken.run("--experiment-resume=y", "--experiment-resume-anyway").ret == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--experiment-resume=z"], "*no experiment has the id or name 'z': did you mean 'x'?*"),
+        (["--experiment-resume", "test_suite.py"], "*paths come first: pytest PATH --experiment-resume=NAME"),
+        (["--experiment-resume=x", "--experiment-name=y"], "*is the experiment 'x', which keeps its name*"),
+        (["--experiment-resume=x", "--experiment-db=none.db"], "*there is no store at*"),
+    ],
+)
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "1"), marks=pytest.mark.xdist)])
+def test_what_cannot_go_on_is_a_usage_error(
+    broken: Suite, arguments: list[str], said: str, workers: tuple[str, ...]
+) -> None:
+    result = broken.run(*workers, *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.stderr.str().count("Traceback") == 0
+    result.stderr.fnmatch_lines([f"ERROR: {said}"])
+
+
+def test_an_experiment_that_is_being_recorded_is_left_alone(suite: Suite) -> None:
+    suite.write(
+        """
+        import pytest, subprocess, sys
+        @pytest.mark.experiment(n=1)
+        def test_x():
+            inner = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--experiment-resume"]
+            result = subprocess.run(inner, capture_output=True, text=True)
+            assert result.returncode == 4
+            assert "is still being recorded, by process" in result.stderr
+    """
+    )
+    suite.run(new_process=True).assert_outcomes(passed=1)
