@@ -61,6 +61,7 @@ class CallInProgress:
             error=None,
             response=None,
             model_returned=None,
+            finish_reason=None,
             latency_s=None,
             first_token_s=None,
             attempts=earlier.attempts + 1,
@@ -75,11 +76,11 @@ class CallInProgress:
         """Hand on the response; resolve when it is safe. `broken` is what ended it before its time."""
         latency = time.perf_counter() - self._started
         try:
-            body, problem = _read(received)
-            model, usage = wire.read_response(body)
+            body, problem, stream = _read(received)
+            model, usage, finish_reason = wire.read_response(body)
         except Exception as error:  # an answer that nobody foresaw is kept as it came
-            body, problem = received.text, None
-            model, usage = None, wire.NO_USAGE
+            body, problem, stream = received.text, None, None
+            model, usage, finish_reason = None, wire.NO_USAGE, None
             self._experiment.note_problem(error)
         if broken is not None:
             problem = _describe(broken)
@@ -87,6 +88,8 @@ class CallInProgress:
             problem = _CLOSED_EARLY
         return self._close(
             response=body,
+            stream=None if problem else stream,
+            finish_reason=finish_reason,
             model_returned=model,
             latency_s=latency,
             status="error" if problem else "ok",
@@ -149,7 +152,6 @@ def read_received(response: Any) -> Received:
 def _new_call(scope: Scope, request: Any, body: Json, key: str, ordinal: int) -> Call:
     call_id = new_id("call")
     earlier = scope.asking.call_ids if scope.asking else []
-    temperature = body.get("temperature")
     call = Call(
         id=call_id,
         experiment_id=scope.experiment.experiment_id,
@@ -161,7 +163,7 @@ def _new_call(scope: Scope, request: Any, body: Json, key: str, ordinal: int) ->
         client=(request.headers.get("user-agent") or "")[:100] or None,
         endpoint=_endpoint(request.url),
         model_requested=wire.requested_model(request.url.path, body),
-        temperature=temperature if isinstance(temperature, int | float) else None,
+        temperature=wire.requested_temperature(body),
         request=body,
         started_at=utc_now(),
         request_key=key,
@@ -176,23 +178,23 @@ def _endpoint(url: Any) -> str:
     return f"{url.scheme}://{url.host}{port}{url.path}"
 
 
-def _read(received: Received) -> tuple[Json, str | None]:
-    """Return the body as it is stored, and what is wrong with it."""
-    body, problem = _read_body(received)
+def _read(received: Received) -> wire.Streamed:
+    """Return the body as it is stored, what is wrong with it, and what a stream can be streamed again from."""
+    read = _read_body(received)
     if received.status_code >= 400:
-        problem = f"HTTP {received.status_code}: {(received.text or '')[:2000]}"
-    return body, problem
+        return read._replace(problem=f"HTTP {received.status_code}: {(received.text or '')[:2000]}")
+    return read
 
 
-def _read_body(received: Received) -> tuple[Json, str | None]:
+def _read_body(received: Received) -> wire.Streamed:
     if received.text is None:
-        return {"content_type": received.content_type}, None
-    if received.content_type.startswith("text/event-stream") and received.status_code < 400:
-        return wire.join_stream(received.text)
+        return wire.Streamed({"content_type": received.content_type}, None, None)
+    if wire.is_stream(received.content_type) and received.status_code < 400:
+        return wire.read_stream(received.content_type, received.text.encode("utf-8", "replace"))
     try:
-        return json.loads(received.text), None
+        return wire.Streamed(json.loads(received.text), None, None)
     except (ValueError, RecursionError):
-        return received.text, _NOT_JSON
+        return wire.Streamed(received.text, _NOT_JSON, None)
 
 
 def _describe(error: BaseException) -> str:
