@@ -87,7 +87,7 @@ def _lane(event: Event) -> str | None:
     kind, data = _kind(event), data_of(event)
     if kind == "ping":
         return kind
-    return repr(data.get("index")) if kind == "content_block_delta" else None
+    return repr(index(data, 0)) if kind == "content_block_delta" else None
 
 
 def _grown(first: dict[str, Any], later: dict[str, Any]) -> dict[str, Any] | None:

@@ -92,7 +92,8 @@ def _closed(block: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lane(event: Event) -> str | None:
-    return repr(data_of(event).get("contentBlockIndex")) if name_of(event) == "contentBlockDelta" else None
+    at = index(data_of(event), 0, "contentBlockIndex")
+    return repr(at) if name_of(event) == "contentBlockDelta" else None
 
 
 def _grown(first: dict[str, Any], later: dict[str, Any]) -> dict[str, Any] | None:

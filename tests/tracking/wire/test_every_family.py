@@ -149,6 +149,18 @@ def test_the_response_is_that_of_the_events_as_they_came(sample: Sample, monkeyp
     assert len(merged.record["events"]) < len(as_it_came.record["events"])
 
 
+@given(st.lists(REAL | nearly_real(), max_size=6))
+def test_no_events_add_up_to_something_else_when_they_are_merged(events: list[Any]) -> None:
+    content = samples.sse(*events)
+    merged = wire.read_stream(SSE, content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pytest_llmexp.tracking.wire.streamed.merge", lambda events, *_: events)
+        as_they_came = wire.read_stream(SSE, content)
+    assert merged.problem == as_they_came.problem
+    if not (isinstance(merged.response, dict) and "events" in merged.response):
+        assert merged.response == as_they_came.response
+
+
 @EVERY
 def test_a_stream_that_was_cut_broke_off(sample: Sample) -> None:
     cut = sample.content[: len(sample.content) // 2]
