@@ -81,7 +81,7 @@ def _grown(first: dict[str, Any], later: dict[str, Any]) -> dict[str, Any] | Non
     before, after = only(first["candidates"]) or {}, only(later["candidates"]) or {}
     said, more = part(before, "content"), part(after, "content")
     longer = _longer(only(said["parts"]) or {}, only(more["parts"]) or {})
-    if longer is None or before.get("finishReason"):
+    if longer is None:
         return None
     content = {**said, **more, "parts": [longer]}
     return {**first, **_said(later), "candidates": [{**before, **_said(after), "content": content}]}

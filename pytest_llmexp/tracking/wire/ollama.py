@@ -46,8 +46,6 @@ def _lane(event: Event) -> str | None:
 
 
 def _grown(first: dict[str, Any], later: dict[str, Any]) -> dict[str, Any] | None:
-    if first.get("done"):
-        return None
     longer = {key: value for key, value in later.items() if key in _GROWING}
     texts = grow({key: value for key, value in first.items() if key in _GROWING}, longer, texts=_GROWING)
     said, more = first.get("message"), later.get("message")

@@ -188,7 +188,7 @@ ANTHROPIC_EVENTS = [
     {
         "type": "message_delta",
         "delta": {"stop_reason": "tool_use", "stop_sequence": None},
-        "usage": {"output_tokens": 7},
+        "usage": {"input_tokens": None, "output_tokens": 7},
     },
     {"type": "message_stop"},
 ]

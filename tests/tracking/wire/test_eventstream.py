@@ -71,3 +71,20 @@ def test_a_damaged_message_ends_the_stream(at: int) -> None:
 @pytest.mark.parametrize("headers", [b"\x01a\x0a", b"\x01a\x07\x00\x05hi", b"\x05a", b"\x01\xff\x00", b"\x01a\x09\x00"])
 def test_headers_that_are_none_end_the_stream(headers: bytes) -> None:
     assert wire.read_stream(EVENTSTREAM, framed(headers, b"")).problem == wire.BROKE_OFF
+
+
+def test_both_checksums_are_checked() -> None:
+    """The first one guards the lengths, before anything is read by them."""
+    damaged = bytearray(EMPTY[:-4])
+    damaged[9] ^= 1
+    content = bytes(damaged) + struct.pack(">I", zlib.crc32(damaged))
+    assert wire.read_stream(EVENTSTREAM, content).problem == wire.BROKE_OFF
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 1, [], {}, {"type": [], "value": 1}, {"type": 9, "value": "AAEC"}, {"type": 2, "value": 300}, "x" * 70_000],
+)
+def test_headers_that_no_message_has_are_restored_to_nothing(value: Any) -> None:
+    events = [{"headers": {"a": value}, "data": 1}, {"headers": {}, "text": ""}]
+    assert wire.restore_stream({"content_type": EVENTSTREAM, "events": events}) == (EVENTSTREAM, EMPTY)

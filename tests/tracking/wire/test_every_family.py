@@ -243,6 +243,12 @@ def test_a_stream_of_an_unknown_family_is_recorded_as_it_came() -> None:
     assert read_again(streamed) == streamed
 
 
+def test_lines_are_read_without_the_white_space_around_them() -> None:
+    streamed = wire.read_stream(NDJSON, b'\xef\xbb\xbf{"a": 1}\r\n\r\n \tno JSON\n{"b": 2}')
+    assert streamed.record["events"] == [{"data": {"a": 1}}, {"text": "no JSON"}, {"data": {"b": 2}}]
+    assert read_again(streamed) == streamed
+
+
 @given(st.sampled_from([SSE, NDJSON, EVENTSTREAM, "text/plain"]), EVENTS)
 def test_no_events_make_it_raise(content_type: str, events: list[Any]) -> None:
     content = {NDJSON: samples.ndjson, EVENTSTREAM: samples.invoked}.get(content_type, samples.sse)(*events)

@@ -189,14 +189,15 @@ def test_chunks_that_say_more_than_a_text_stay_apart(first: Any, later: Any) -> 
 
 def test_chunks_of_other_servers_are_recorded_as_one_too() -> None:
     """They repeat the role, send empty lists and nulls, other times, the usage so far, and the end with a text."""
-    said: dict[str, Any] = {"role": "assistant", "reasoning_content": None, "tool_calls": []}
+    said: dict[str, Any] = {"role": "assistant", "reasoning_content": None, "tool_calls": [], "annotations": []}
     events = [
         chunk({**said, "content": piece}) | {"created": at, "usage": {"completion_tokens": at}}
         for at, piece in enumerate(samples.PIECES)
     ]
     events[-1]["choices"][0]["finish_reason"] = "stop"
-    streamed = wire.read_stream(SSE, sse(*events))
-    assert len(streamed.record["events"]) == 1
+    streamed = wire.read_stream(SSE, sse(*events, chunk() | {"created": 9}))
+    assert len(streamed.record["events"]) == 2
+    assert streamed.response["created"] == 0
     assert wire.read_response(streamed.response) == ("gpt-x-2026", Usage(None, 4), "stop")
     assert streamed.response["choices"][0]["message"]["content"] == TEXT
 
@@ -245,3 +246,12 @@ def test_ids_names_and_the_end_mark_of_events_are_kept() -> None:
         ("4", "say", None),
         (None, None, "[DONE]"),
     ]
+
+
+def test_events_of_other_names_or_headers_stay_apart() -> None:
+    said = json.dumps(chunk({"content": "a"}))
+    named = wire.read_stream(SSE, f"event: one\ndata: {said}\n\nevent: two\ndata: {said}\n\n".encode())
+    delta = json.dumps({"contentBlockIndex": 0, "delta": {"text": "a"}}).encode()
+    messages = [samples.message(delta, event_type="contentBlockDelta", tag=tag) for tag in ("one", "two")]
+    tagged = wire.read_stream(samples.EVENTSTREAM, b"".join(messages))
+    assert [len(streamed.record["events"]) for streamed in (named, tagged)] == [2, 2]
