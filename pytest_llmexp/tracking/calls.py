@@ -194,6 +194,7 @@ def _another_attempt(earlier: Call) -> Call:
         error=None,
         response=None,
         model_returned=None,
+        finish_reason=None,
         latency_s=None,
         first_token_s=None,
         attempts=earlier.attempts + 1,

@@ -17,6 +17,7 @@ from openai import APIConnectionError, APIError, AsyncOpenAI, InternalServerErro
 
 from pytest_llmexp import AsyncSimpleBot, SimpleBot, metric, prompt
 from pytest_llmexp.localmodel import Answer, ToolCall, Usage, faults
+from pytest_llmexp.tracking import wire
 from pytest_llmexp.tracking.capture import LIBRARIES, capturing
 from tests.tracking.conftest import Lab, OpenLab
 
@@ -245,6 +246,10 @@ def test_a_stream_is_recorded_put_together(open_lab: OpenLab, client_of: ClientO
     assert call.first_token_s is not None
     assert call.latency_s is not None
     assert 0 < call.first_token_s <= call.latency_s
+    assert call.finish_reason == "stop"
+    content_type, content = wire.restore_stream(call.stream)
+    assert wire.is_stream(content_type)
+    assert wire.read_stream(content_type, content).response == call.response
 
 
 def test_a_stream_without_usage_has_unknown_tokens(open_lab: OpenLab, client_of: ClientOf) -> None:
@@ -339,6 +344,8 @@ def test_asynchronous_streams_are_recorded_the_same(open_lab: OpenLab) -> None:
     whole, cut = lab.calls()
     assert whole.response["choices"][0]["message"]["content"] == "one two three"
     assert (whole.status, cut.status) == ("ok", "error")
+    assert whole.stream is not None
+    assert cut.stream is None
     assert cut.response["choices"][0]["message"]["content"].startswith("one two")
 
 

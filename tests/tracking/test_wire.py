@@ -23,6 +23,11 @@ ANY_JSON: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+def join(text: str) -> tuple[Any, str | None]:
+    response, problem, _ = wire.read_stream("text/event-stream", text.encode())
+    return response, problem
+
+
 def stream(*events: Any, end: str = "data: [DONE]\n\n") -> str:
     return "".join(f"data: {json.dumps(event)}\n\n" for event in events) + end
 
@@ -35,7 +40,7 @@ def chunk(delta: Any = None, **fields: Any) -> dict[str, Any]:
 @given(st.lists(ANY_JSON, max_size=6), st.booleans())
 def test_no_stream_makes_it_raise(events: list[Any], chat: bool) -> None:
     first = [{"object": "chat.completion.chunk"}] if chat else []
-    response, problem = wire.join_stream(stream(*first, *events, end=""))
+    response, problem = join(stream(*first, *events, end=""))
     json.dumps(response)
     assert problem is None or problem
     wire.read_response(response)
@@ -43,8 +48,8 @@ def test_no_stream_makes_it_raise(events: list[Any], chat: bool) -> None:
 
 @given(st.text(max_size=200))
 def test_no_text_makes_it_raise(text: str) -> None:
-    wire.join_stream(text)
-    wire.join_stream(f"data: {text}\n\ndata: {text}")
+    join(text)
+    join(f"data: {text}\n\ndata: {text}")
 
 
 @given(ANY_JSON)
@@ -59,7 +64,7 @@ def test_no_body_makes_it_raise(body: Any) -> None:
         ({"prompt_tokens": 3, "completion_tokens": 4}, Usage(3, 4)),
         ({"input_tokens": 3, "output_tokens": 0}, Usage(3, 0)),
         ({"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2}}, Usage(3, None, 2)),
-        ({"output_tokens": 3, "output_tokens_details": {"reasoning_tokens": 2}}, Usage(None, 3, None, 2)),
+        ({"output_tokens": 3, "output_tokens_details": {"reasoning_tokens": 2}}, Usage(None, 3, reasoning_tokens=2)),
         ({"prompt_tokens": True, "completion_tokens": -1}, Usage()),
         ({"prompt_tokens": "3", "completion_tokens": 2**63}, Usage()),
         ({"prompt_tokens": 3, "prompt_tokens_details": None}, Usage(3)),
@@ -68,7 +73,7 @@ def test_no_body_makes_it_raise(body: Any) -> None:
     ],
 )
 def test_tokens_are_read_or_unknown(usage: Any, read: Usage) -> None:
-    assert wire.read_response({"model": "m", "usage": usage}) == ("m", read)
+    assert wire.read_response({"model": "m", "usage": usage}) == ("m", read, None)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +95,7 @@ def test_a_call_names_a_model_and_carries_something_for_it(path: str, body: Any,
 
 
 def test_deltas_add_up() -> None:
-    response, problem = wire.join_stream(
+    response, problem = join(
         stream(
             chunk({"role": "assistant", "content": ""}),
             chunk({"content": "one "}, logprobs={"content": [{"token": "one"}], "refusal": None}),
@@ -121,7 +126,7 @@ def test_choices_and_tool_calls_are_told_apart_by_index() -> None:
     def call(index: int, **function: str) -> dict[str, Any]:
         return {"tool_calls": [{"index": index, "id": f"id{index}", "function": function}]}
 
-    response, _ = wire.join_stream(
+    response, _ = join(
         stream(
             chunk(call(1, name="b", arguments='{"y"')),
             chunk(call(0, name="a", arguments="{}")),
@@ -139,7 +144,7 @@ def test_choices_and_tool_calls_are_told_apart_by_index() -> None:
 
 def test_an_index_out_of_all_bounds_costs_nothing() -> None:
     part = {"index": 10**12, "function": {"name": "a"}}
-    response, _ = wire.join_stream(stream(chunk({"tool_calls": [part]})))
+    response, _ = join(stream(chunk({"tool_calls": [part]})))
     assert len(response["choices"][0]["message"]["tool_calls"]) == 1
 
 
@@ -154,16 +159,18 @@ def test_an_index_out_of_all_bounds_costs_nothing() -> None:
         (stream({"type": "response.created", "response": {}}, end=""), wire.BROKE_OFF),
         (stream({"type": "response.completed", "response": {}}, end=""), None),
         (stream({"type": "response.failed", "response": {}}, end=""), "the response failed"),
-        (stream({"type": "message_stop"}, end=""), None),
+        (stream({"type": "stopped"}, end=""), None),
+        (stream(), wire.NO_EVENT),
         ("", wire.NO_EVENT),
         (": ping\n\n", wire.NO_EVENT),
     ],
 )
 def test_what_is_wrong_with_a_stream_is_said(text: str, problem: str | None) -> None:
-    assert wire.join_stream(text)[1] == problem
-    assert wire.join_stream(text.replace("\n", "\r\n"))[1] == problem
+    assert join(text)[1] == problem
+    for line_end in ("\r\n", "\r"):
+        assert join(text.replace("\n", line_end)) == join(text)
 
 
 def test_a_stream_of_an_unknown_family_is_kept_as_it_is() -> None:
-    events = [{"type": "message_start"}, {"type": "message_stop"}]
-    assert wire.join_stream(stream(*events, end="")) == ({"events": events}, None)
+    events = [{"type": "started"}, {"type": "stopped"}]
+    assert join(stream(*events, end="")) == ({"events": events}, None)

@@ -1,0 +1,1 @@
+"""Reading what model servers say, family by family."""
