@@ -1,6 +1,6 @@
-"""POST /v1/embeddings: hashed bags of words. Equal texts get equal vectors; texts that share words are near each other.
+"""Embeddings: hashed bags of words. Equal texts get equal vectors; texts that share words are near each other.
 
-Standard library only.
+Standard library only. One function per endpoint.
 """
 
 import base64
@@ -15,8 +15,8 @@ from pytest_llmexp.localmodel.fields import integer
 DIMENSIONS = 256
 
 
-def render(body: JsonObject, label: str) -> JsonObject:
-    """Return the response body; raise BadRequest for an input that is none."""
+def openai(body: JsonObject, label: str) -> JsonObject:
+    """Return the response of /v1/embeddings; raise BadRequest for an input that is none."""
     texts = _texts(body.get("input"))
     dimensions = integer(body, "dimensions", low=1, high=16384) or DIMENSIONS
     encode = _base64 if body.get("encoding_format") == "base64" else _floats
@@ -24,7 +24,7 @@ def render(body: JsonObject, label: str) -> JsonObject:
         {"object": "embedding", "index": index, "embedding": encode(vector(text, dimensions))}
         for index, text in enumerate(texts)
     ]
-    tokens = sum(len(pieces(text)) for text in texts)
+    tokens = _tokens(texts)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return {"object": "list", "data": data, "model": label, "usage": usage}
 
@@ -42,6 +42,10 @@ def vector(text: str, dimensions: int = DIMENSIONS) -> list[float]:
     if norm == 0:
         return [1.0] + [0.0] * (dimensions - 1)
     return [value / norm for value in values]
+
+
+def _tokens(texts: list[str]) -> int:
+    return sum(len(pieces(text)) for text in texts)
 
 
 def _texts(value: Any) -> list[str]:

@@ -1,0 +1,29 @@
+"""What an error looks like in each family of APIs.
+
+Standard library only. One function per family; each takes a `Problem` and returns the body of the response.
+"""
+
+from typing import NamedTuple
+
+from pytest_llmexp.localmodel.exchange import JsonObject
+
+_OPENAI = {429: "rate_limit_error", 401: "authentication_error", 403: "permission_error"}
+
+
+class Problem(NamedTuple):
+    """What went wrong; `param` and `code` are known to OpenAI's errors only."""
+
+    status: int
+    message: str
+    param: str | None = None
+    code: str | None = None
+
+    def kind(self, kinds: dict[int, str], refused: str, broken: str) -> str:
+        """Return the name of the status: one of `kinds`, else that of a refused request or of a broken server."""
+        return kinds.get(self.status, refused if self.status < 500 else broken)
+
+
+def openai(problem: Problem) -> JsonObject:
+    """Return an error of https://platform.openai.com/docs/guides/error-codes."""
+    kind = problem.kind(_OPENAI, "invalid_request_error", "server_error")
+    return {"error": {"message": problem.message, "type": kind, "param": problem.param, "code": problem.code}}
