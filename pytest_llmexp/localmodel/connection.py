@@ -47,10 +47,10 @@ class Connection(BaseHTTPRequestHandler):
         except ValueError as problem:
             self._write(error(route, Problem(400, f"The body is no JSON object: {problem}.")))
             return
-        request = self.listener.log.add(route.path, body, _kept(self.headers.items()))
-        scripted = self.listener.script.next(request)
-        if self._comes_to_an_answer(scripted):
-            self._write(answer(route, request, scripted))
+        with self.listener.log.arrival(route.path, body, _kept(self.headers.items())) as request:
+            scripted = self.listener.script.next(request)
+            if self._comes_to_an_answer(scripted):
+                self._write(answer(route, request, scripted))
 
     def do_DELETE(self) -> None:
         """Answer that there is nothing here."""
@@ -97,6 +97,7 @@ class Connection(BaseHTTPRequestHandler):
         return b"".join(chunks)
 
     def _write(self, outgoing: Outgoing) -> None:
+        """Write a response. Its last bytes leave after the method returned, when the request is no longer in flight."""
         self.send_response(outgoing.status)
         for name, value in outgoing.headers.items():
             self.send_header(name, value)
