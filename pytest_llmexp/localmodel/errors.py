@@ -8,6 +8,14 @@ from typing import NamedTuple
 from pytest_llmexp.localmodel.exchange import JsonObject
 
 _OPENAI = {429: "rate_limit_error", 401: "authentication_error", 403: "permission_error"}
+_ANTHROPIC = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    529: "overloaded_error",
+}
 
 
 class Problem(NamedTuple):
@@ -27,3 +35,9 @@ def openai(problem: Problem) -> JsonObject:
     """Return an error of https://platform.openai.com/docs/guides/error-codes."""
     kind = problem.kind(_OPENAI, "invalid_request_error", "server_error")
     return {"error": {"message": problem.message, "type": kind, "param": problem.param, "code": problem.code}}
+
+
+def anthropic(problem: Problem) -> JsonObject:
+    """Return an error of https://docs.claude.com/en/api/errors."""
+    kind = problem.kind(_ANTHROPIC, "invalid_request_error", "api_error")
+    return {"type": "error", "error": {"type": kind, "message": problem.message}}

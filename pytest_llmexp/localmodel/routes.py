@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from pytest_llmexp.localmodel import (
+    anthropic,
     catalogs,
     chat,
     embeddings,
@@ -72,6 +73,7 @@ class Route(NamedTuple):
 
 
 FAMILIES = (
+    Family("/v1/messages.*", errors.anthropic, {"/v1/messages": Completions(anthropic, NAMED_EVENTS)}),
     Family(
         ".*",
         errors.openai,
