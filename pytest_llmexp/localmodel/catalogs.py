@@ -3,6 +3,8 @@
 Standard library only. One function per family; each takes a path and returns None where there is no list.
 """
 
+import re
+
 from pytest_llmexp.localmodel.exchange import LABEL, LOCAL_MODEL, JsonObject
 
 
@@ -13,6 +15,14 @@ def openai(path: str) -> JsonObject | None:
     return _openai_model(path.removeprefix("/models/")) if path.startswith("/models/") else None
 
 
+def gemini(path: str) -> JsonObject | None:
+    """Answer /v1beta/models and /v1beta/models/<name>."""
+    found = re.fullmatch(r"/v1\w*/models(?:/([^/:]+))?", path)
+    if found is None:
+        return None
+    return _gemini_model(found[1]) if found[1] else {"models": [_gemini_model(LOCAL_MODEL)]}
+
+
 def none(path: str) -> JsonObject | None:
     """Answer nothing: no models are listed here."""
     return None
@@ -20,3 +30,8 @@ def none(path: str) -> JsonObject | None:
 
 def _openai_model(name: str) -> JsonObject:
     return {"id": name, "object": "model", "created": 0, "owned_by": LABEL}
+
+
+def _gemini_model(name: str) -> JsonObject:
+    methods = ["generateContent", "embedContent"]
+    return {"name": f"models/{name}", "displayName": LABEL, "supportedGenerationMethods": methods}

@@ -1,6 +1,6 @@
 """Embeddings: hashed bags of words. Equal texts get equal vectors; texts that share words are near each other.
 
-Standard library only. One function per endpoint.
+Standard library only. One function per endpoint: OpenAI's, Gemini's two.
 """
 
 import base64
@@ -9,8 +9,10 @@ import math
 import struct
 from typing import Any
 
+from pytest_llmexp.localmodel.conversation import plain_text
 from pytest_llmexp.localmodel.exchange import BadRequest, JsonObject, pieces
-from pytest_llmexp.localmodel.fields import integer
+from pytest_llmexp.localmodel.fields import integer, mapping, objects
+from pytest_llmexp.localmodel.gemini import in_camel_case
 
 DIMENSIONS = 256
 
@@ -29,6 +31,16 @@ def openai(body: JsonObject, label: str) -> JsonObject:
     return {"object": "list", "data": data, "model": label, "usage": usage}
 
 
+def gemini(body: JsonObject, label: str) -> JsonObject:
+    """Return the response of :embedContent, which has no field for the model."""
+    return {"embedding": _gemini_vector(body)}
+
+
+def gemini_batch(body: JsonObject, label: str) -> JsonObject:
+    """Return the response of :batchEmbedContents."""
+    return {"embeddings": [_gemini_vector(request) for request in objects(body, "requests")]}
+
+
 def vector(text: str, dimensions: int = DIMENSIONS) -> list[float]:
     """Return the unit vector of a text: each word adds 1 or -1 at the place its hash gives it.
 
@@ -42,6 +54,13 @@ def vector(text: str, dimensions: int = DIMENSIONS) -> list[float]:
     if norm == 0:
         return [1.0] + [0.0] * (dimensions - 1)
     return [value / norm for value in values]
+
+
+def _gemini_vector(request: JsonObject) -> JsonObject:
+    request = in_camel_case(request)
+    settings = request | in_camel_case(mapping(request, "embedContentConfig"))
+    dimensions = integer(settings, "outputDimensionality", low=1, high=16384) or DIMENSIONS
+    return {"values": vector(plain_text(mapping(request, "content").get("parts")), dimensions)}
 
 
 def _tokens(texts: list[str]) -> int:

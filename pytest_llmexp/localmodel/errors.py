@@ -16,6 +16,14 @@ _ANTHROPIC = {
     429: "rate_limit_error",
     529: "overloaded_error",
 }
+_GOOGLE = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
 
 
 class Problem(NamedTuple):
@@ -41,3 +49,9 @@ def anthropic(problem: Problem) -> JsonObject:
     """Return an error of https://docs.claude.com/en/api/errors."""
     kind = problem.kind(_ANTHROPIC, "invalid_request_error", "api_error")
     return {"type": "error", "error": {"type": kind, "message": problem.message}}
+
+
+def google(problem: Problem) -> JsonObject:
+    """Return an error of https://cloud.google.com/apis/design/errors."""
+    kind = problem.kind(_GOOGLE, "INVALID_ARGUMENT", "INTERNAL")
+    return {"error": {"code": problem.status, "message": problem.message, "status": kind}}

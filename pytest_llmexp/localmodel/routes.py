@@ -14,11 +14,12 @@ from pytest_llmexp.localmodel import (
     chat,
     embeddings,
     errors,
+    gemini,
     responses,
 )
 from pytest_llmexp.localmodel.errors import Problem
 from pytest_llmexp.localmodel.exchange import Ask, JsonObject, Reply, Usage
-from pytest_llmexp.localmodel.framing import DONE_EVENTS, EVENTS, NAMED_EVENTS, Framing
+from pytest_llmexp.localmodel.framing import DONE_EVENTS, EVENTS, JSON_ARRAY, NAMED_EVENTS, Framing
 
 
 class Wire(Protocol):
@@ -72,8 +73,22 @@ class Route(NamedTuple):
     endpoint: Endpoint | None
 
 
+_GEMINI_MODEL = r"/v1\w*/(?:.+/)?(?:models|tunedModels|endpoints)/[^/]+"
+
 FAMILIES = (
     Family("/v1/messages.*", errors.anthropic, {"/v1/messages": Completions(anthropic, NAMED_EVENTS)}),
+    Family(
+        rf"{_GEMINI_MODEL}:\w*[cC]ontents?|/v1(?:alpha|beta)\w*/.*",
+        errors.google,
+        {
+            f"{_GEMINI_MODEL}:generateContent": Completions(gemini, streams=False),
+            rf"{_GEMINI_MODEL}:streamGenerateContent\?alt=sse": Completions(gemini, EVENTS, streams=True),
+            f"{_GEMINI_MODEL}:streamGenerateContent": Completions(gemini, JSON_ARRAY, streams=True),
+            f"{_GEMINI_MODEL}:embedContent": embeddings.gemini,
+            f"{_GEMINI_MODEL}:batchEmbedContents": embeddings.gemini_batch,
+        },
+        catalogs.gemini,
+    ),
     Family(
         ".*",
         errors.openai,
