@@ -23,6 +23,12 @@ def gemini(path: str) -> JsonObject | None:
     return _gemini_model(found[1]) if found[1] else {"models": [_gemini_model(LOCAL_MODEL)]}
 
 
+def ollama(path: str) -> JsonObject | None:
+    """Answer /api/tags."""
+    model = {"name": LOCAL_MODEL, "model": LOCAL_MODEL, "details": {"family": LABEL}}
+    return {"models": [model]} if path == "/api/tags" else None
+
+
 def none(path: str) -> JsonObject | None:
     """Answer nothing: no models are listed here."""
     return None

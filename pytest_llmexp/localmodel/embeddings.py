@@ -1,6 +1,6 @@
 """Embeddings: hashed bags of words. Equal texts get equal vectors; texts that share words are near each other.
 
-Standard library only. One function per endpoint: OpenAI's, Gemini's two.
+Standard library only. One function per endpoint: OpenAI's, Gemini's two, Ollama's two.
 """
 
 import base64
@@ -39,6 +39,19 @@ def gemini(body: JsonObject, label: str) -> JsonObject:
 def gemini_batch(body: JsonObject, label: str) -> JsonObject:
     """Return the response of :batchEmbedContents."""
     return {"embeddings": [_gemini_vector(request) for request in objects(body, "requests")]}
+
+
+def ollama(body: JsonObject, label: str) -> JsonObject:
+    """Return the response of /api/embed."""
+    texts = _texts(body.get("input"))
+    dimensions = integer(body, "dimensions", low=1, high=16384) or DIMENSIONS
+    vectors = [vector(text, dimensions) for text in texts]
+    return {"model": label, "embeddings": vectors, "prompt_eval_count": _tokens(texts)}
+
+
+def ollama_prompt(body: JsonObject, label: str) -> JsonObject:
+    """Return the response of /api/embeddings, the older one for a single prompt."""
+    return {"embedding": vector(plain_text(body.get("prompt")))}
 
 
 def vector(text: str, dimensions: int = DIMENSIONS) -> list[float]:

@@ -55,3 +55,8 @@ def google(problem: Problem) -> JsonObject:
     """Return an error of https://cloud.google.com/apis/design/errors."""
     kind = problem.kind(_GOOGLE, "INVALID_ARGUMENT", "INTERNAL")
     return {"error": {"code": problem.status, "message": problem.message, "status": kind}}
+
+
+def ollama(problem: Problem) -> JsonObject:
+    """Return an error of https://docs.ollama.com/api/errors."""
+    return {"error": problem.message}

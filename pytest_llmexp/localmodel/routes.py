@@ -15,11 +15,13 @@ from pytest_llmexp.localmodel import (
     embeddings,
     errors,
     gemini,
+    ollama,
+    ollama_generate,
     responses,
 )
 from pytest_llmexp.localmodel.errors import Problem
 from pytest_llmexp.localmodel.exchange import Ask, JsonObject, Reply, Usage
-from pytest_llmexp.localmodel.framing import DONE_EVENTS, EVENTS, JSON_ARRAY, NAMED_EVENTS, Framing
+from pytest_llmexp.localmodel.framing import DONE_EVENTS, EVENTS, JSON_ARRAY, JSON_LINES, NAMED_EVENTS, Framing
 
 
 class Wire(Protocol):
@@ -88,6 +90,17 @@ FAMILIES = (
             f"{_GEMINI_MODEL}:batchEmbedContents": embeddings.gemini_batch,
         },
         catalogs.gemini,
+    ),
+    Family(
+        "/api/.*",
+        errors.ollama,
+        {
+            "/api/chat": Completions(ollama, JSON_LINES),
+            "/api/generate": Completions(ollama_generate, JSON_LINES),
+            "/api/embed": embeddings.ollama,
+            "/api/embeddings": embeddings.ollama_prompt,
+        },
+        catalogs.ollama,
     ),
     Family(
         ".*",
