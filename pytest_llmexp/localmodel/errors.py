@@ -24,6 +24,14 @@ _GOOGLE = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+_BEDROCK = {
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    408: "ModelTimeoutException",
+    424: "ModelErrorException",
+    429: "ThrottlingException",
+    503: "ServiceUnavailableException",
+}
 
 
 class Problem(NamedTuple):
@@ -60,3 +68,12 @@ def google(problem: Problem) -> JsonObject:
 def ollama(problem: Problem) -> JsonObject:
     """Return an error of https://docs.ollama.com/api/errors."""
     return {"error": problem.message}
+
+
+def bedrock(problem: Problem) -> JsonObject:
+    """Return an error of Amazon Bedrock; `__type` is where clients look for its name without a header.
+
+    See https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html#operation-error-serialization.
+    """
+    kind = problem.kind(_BEDROCK, "ValidationException", "InternalServerException")
+    return {"__type": kind, "message": problem.message}

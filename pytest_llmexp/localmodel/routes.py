@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from pytest_llmexp.localmodel import (
     anthropic,
+    bedrock,
     catalogs,
     chat,
     embeddings,
@@ -20,6 +21,7 @@ from pytest_llmexp.localmodel import (
     responses,
 )
 from pytest_llmexp.localmodel.errors import Problem
+from pytest_llmexp.localmodel.eventstream import FRAMES
 from pytest_llmexp.localmodel.exchange import Ask, JsonObject, Reply, Usage
 from pytest_llmexp.localmodel.framing import DONE_EVENTS, EVENTS, JSON_ARRAY, JSON_LINES, NAMED_EVENTS, Framing
 
@@ -101,6 +103,14 @@ FAMILIES = (
             "/api/embeddings": embeddings.ollama_prompt,
         },
         catalogs.ollama,
+    ),
+    Family(
+        "/model/.*",
+        errors.bedrock,
+        {
+            "/model/.+/converse": Completions(bedrock, streams=False),
+            "/model/.+/converse-stream": Completions(bedrock, FRAMES, streams=True),
+        },
     ),
     Family(
         ".*",
