@@ -1,4 +1,4 @@
-"""LocalModelServer: an OpenAI-compatible server on loopback, sampling or scripted. It is not a language model.
+"""LocalModelServer: model APIs on loopback, sampling or scripted. It is not a language model.
 
 Standard library only.
 """
@@ -11,10 +11,10 @@ from pytest_llmexp.localmodel.script import Request, Script, ScriptReader
 
 
 class LocalModelServer:
-    """Serves chat completions, responses, embeddings and the list of models over HTTP.
+    """Serves what clients of OpenAI, Anthropic, Gemini, Ollama and Amazon Bedrock ask over HTTP.
 
-    Every response says that it comes from no language model: in the field that names the model where there is one,
-    and in the header `X-Local-Model`.
+    Every answer says that it comes from no language model: in the field that names the model where the API has one
+    (Bedrock's has none), and in the header `X-Local-Model`.
 
     Args:
         script: Answers to give, see `ScriptReader`; without it the sampling model answers.
