@@ -1,6 +1,7 @@
-"""A loopback OpenAI-compatible server with a small sampling model: the default without a key, and the tests' double.
+"""A loopback server with a small sampling model: the default without a key, and the tests' double.
 
-It is not a language model and says so in the `model` field of every response. Imports the standard library only.
+It speaks as OpenAI, Anthropic, Gemini, Ollama and Amazon Bedrock do. It is not a language model and says so in every
+response. Imports the standard library only.
 """
 
 from pytest_llmexp.localmodel import faults

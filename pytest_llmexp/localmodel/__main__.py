@@ -10,7 +10,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Read the options and serve."""
     parser = argparse.ArgumentParser(
         prog="python -m pytest_llmexp.localmodel",
-        description="Serve a small sampling model over OpenAI's API on loopback; it is not a language model",
+        description="Serve a small sampling model on loopback, over the APIs of OpenAI, Anthropic, Gemini, Ollama and "
+        "Amazon Bedrock; it is not a language model",
     )
     parser.add_argument("--host", default="127.0.0.1", help="Address to bind")
     parser.add_argument("--port", type=int, default=8080, help="Port to bind; 0 takes a free one")

@@ -3,24 +3,24 @@
 Standard library only. Fields follow https://platform.openai.com/docs/api-reference/chat.
 """
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pytest_llmexp.localmodel import errors
+from pytest_llmexp.localmodel.conversation import function_tool, plain_text
 from pytest_llmexp.localmodel.exchange import (
     Ask,
     BadRequest,
     JsonObject,
     Message,
     Reply,
-    Tool,
     ToolCall,
     Usage,
     new_id,
     pieces,
 )
-from pytest_llmexp.localmodel.fields import integer, json_schema, number, objects, plain_text, stop_texts
+from pytest_llmexp.localmodel.fields import integer, json_schema, number, objects, stop_texts
 
 
 def read(body: JsonObject) -> Ask:
@@ -40,7 +40,7 @@ def read(body: JsonObject) -> Ask:
         stop=stop_texts(body),
         n=integer(body, "n", low=1, high=128) or 1,
         schema=_schema(body.get("response_format")),
-        tools=tuple(_tool(tool) for tool in objects(body, "tools")),
+        tools=tuple(map(function_tool, objects(body, "tools"))),
         tool_choice=_tool_choice(body.get("tool_choice")),
         logprobs=bool(body.get("logprobs")),
         stream=bool(body.get("stream")),
@@ -56,8 +56,8 @@ def render(replies: Sequence[Reply], usage: Usage | None, label: str, ask: Ask) 
     return body
 
 
-def events(replies: Sequence[Reply], usage: Usage | None, label: str, ask: Ask) -> Iterator[bytes]:
-    """Yield the server-sent events of a streamed response."""
+def events(replies: Sequence[Reply], usage: Usage | None, label: str, ask: Ask) -> Iterator[JsonObject]:
+    """Yield the payloads of a streamed response."""
     head = _head("chat.completion.chunk", label)
     for index, reply in enumerate(replies):
         yield _event(head, index, {"role": "assistant", "content": "" if reply.text is not None else None})
@@ -65,13 +65,12 @@ def events(replies: Sequence[Reply], usage: Usage | None, label: str, ask: Ask) 
             yield _event(head, index, delta, logprobs=logprobs)
         yield _event(head, index, {}, reply.finish_reason)
     if ask.include_usage and usage is not None:
-        yield _data({**head, "choices": [], "usage": _usage(usage)})
-    yield b"data: [DONE]\n\n"
+        yield {**head, "choices": [], "usage": _usage(usage)}
 
 
-def error_event(message: str) -> bytes:
-    """Return the event that reports an error in the middle of a stream."""
-    return _data({"error": {"message": message, "type": "server_error", "param": None, "code": None}})
+def error_event(message: str) -> JsonObject:
+    """Return the payload that reports an error in the middle of a stream."""
+    return errors.openai(errors.Problem(500, message))
 
 
 def _message(message: JsonObject) -> Message:
@@ -87,13 +86,6 @@ def _schema(response_format: Any) -> JsonObject | None:
     if response_format.get("type") == "json_object":
         return {}
     return json_schema(response_format.get("json_schema"), "response_format")
-
-
-def _tool(tool: JsonObject) -> Tool:
-    function = tool.get("function")
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise BadRequest("Every tool needs a 'function' with a 'name'.", "tools")
-    return Tool(function["name"], function.get("description") or "", function.get("parameters") or {"type": "object"})
 
 
 def _tool_choice(choice: Any) -> str:
@@ -124,12 +116,7 @@ def _logprobs(tokens: Sequence[tuple[str, float]]) -> JsonObject | None:
 
 
 def _call(call: ToolCall) -> JsonObject:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments_text(call)}}
-
-
-def arguments_text(call: ToolCall) -> str:
-    """Return the arguments of a call as the text that goes over the wire."""
-    return call.arguments if isinstance(call.arguments, str) else json.dumps(call.arguments, ensure_ascii=False)
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.argument_text}}
 
 
 def _deltas(reply: Reply, ask: Ask) -> Iterator[tuple[JsonObject, JsonObject | None]]:
@@ -142,19 +129,15 @@ def _deltas(reply: Reply, ask: Ask) -> Iterator[tuple[JsonObject, JsonObject | N
     for position, call in enumerate(reply.tool_calls):
         start = {"name": call.name, "arguments": ""}
         yield {"tool_calls": [{"index": position, "id": call.id, "type": "function", "function": start}]}, None
-        for piece in pieces(arguments_text(call)):
+        for piece in pieces(call.argument_text):
             yield {"tool_calls": [{"index": position, "function": {"arguments": piece}}]}, None
 
 
 def _event(
     head: JsonObject, index: int, delta: JsonObject, reason: str | None = None, logprobs: JsonObject | None = None
-) -> bytes:
+) -> JsonObject:
     choice = {"index": index, "delta": delta, "finish_reason": reason, "logprobs": logprobs}
-    return _data({**head, "choices": [choice]})
-
-
-def _data(payload: JsonObject) -> bytes:
-    return b"data: " + json.dumps(payload, ensure_ascii=False).encode() + b"\n\n"
+    return {**head, "choices": [choice]}
 
 
 def _usage(usage: Usage) -> JsonObject:

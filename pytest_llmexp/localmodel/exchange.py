@@ -1,9 +1,10 @@
 """What is asked of a model and what it replies, free of any wire format.
 
-The chat and responses endpoints both read an `Ask` from a request body and render `Reply` objects into a response body.
+Every wire module reads an `Ask` from a request body and renders `Reply` objects into a response body.
 Standard library only.
 """
 
+import json
 import re
 import uuid
 from collections.abc import Mapping
@@ -55,6 +56,21 @@ class ToolCall:
     arguments: Mapping[str, Any] | str = field(default_factory=dict)
     id: str = field(default_factory=lambda: new_id("call_"))
 
+    @property
+    def argument_text(self) -> str:
+        """The arguments as text."""
+        return self.arguments if isinstance(self.arguments, str) else json.dumps(self.arguments, ensure_ascii=False)
+
+    @property
+    def argument_value(self) -> Any:
+        """The arguments as a JSON value; text that is no JSON stays text."""
+        if not isinstance(self.arguments, str):
+            return dict(self.arguments)
+        try:
+            return json.loads(self.arguments)
+        except ValueError:
+            return self.arguments
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -100,13 +116,23 @@ class Ask:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. `logprobs` has a natural logarithm for each of `pieces(text)`, or is None when they are not known."""
+    """One answer, in OpenAI's words.
+
+    `logprobs` has a natural logarithm for each of `pieces(text)`, or is None when they are not known; `stopped_by` is
+    the stop text that ended the answer.
+    """
 
     text: str | None = None
     refusal: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str = "stop"
     logprobs: tuple[float, ...] | None = None
+    stopped_by: str | None = None
+
+    @property
+    def said(self) -> str:
+        """The text or the refusal, for the families that have one field for both."""
+        return (self.text if self.refusal is None else self.refusal) or ""
 
 
 def pieces(text: str) -> list[str]:

@@ -3,9 +3,28 @@
 Standard library only.
 """
 
-from typing import Any
+from typing import Any, TypedDict
 
 from pytest_llmexp.localmodel.exchange import BadRequest, JsonObject
+
+
+class Limits(TypedDict):
+    """The fields of an `Ask` that every family has, under names of its own."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int | None
+    stop: tuple[str, ...]
+
+
+def limits(body: JsonObject, top_p: str, max_tokens: str, stop: str) -> Limits:
+    """Read the temperature, and what has these names in a family."""
+    return {
+        "temperature": number(body, "temperature", 1.0, 0, 2),
+        "top_p": number(body, top_p, 1.0, 0, 1),
+        "max_tokens": integer(body, max_tokens, low=1),
+        "stop": stop_texts(body, stop),
+    }
 
 
 def number(body: JsonObject, name: str, default: float, low: float, high: float) -> float:
@@ -40,20 +59,19 @@ def objects(body: JsonObject, name: str) -> list[JsonObject]:
     return value
 
 
-def stop_texts(body: JsonObject) -> tuple[str, ...]:
+def mapping(body: JsonObject, name: str) -> JsonObject:
+    """Return an object; anything else is an empty one."""
+    value = body.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def stop_texts(body: JsonObject, name: str = "stop") -> tuple[str, ...]:
     """Return the stop texts: one, several or none."""
-    value = body.get("stop")
+    value = body.get(name)
     texts = [value] if isinstance(value, str) else value or []
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise BadRequest("'stop' must be a text or a list of texts.", "stop")
+        raise BadRequest(f"'{name}' must be a text or a list of texts.", name)
     return tuple(text for text in texts if text)
-
-
-def plain_text(content: Any) -> str:
-    """Return the text of a message's content: a text, or parts of which those with a text count."""
-    if isinstance(content, list):
-        return "\n".join(part.get("text") or "" for part in content if isinstance(part, dict))
-    return content if isinstance(content, str) else ""
 
 
 def json_schema(named: Any, param: str) -> JsonObject:

@@ -21,7 +21,7 @@ def serve(
         host: The address to bind.
         port: The port to bind; 0 takes a free one.
         latency_s: Seconds to wait before every answer.
-        announce: Gets the lines for the user, of which the first is the base URL alone.
+        announce: Gets the lines for the user, of which the first is the base URL of OpenAI's API alone.
 
     Raises:
         OSError: The address cannot be bound.
@@ -29,6 +29,7 @@ def serve(
     ended = threading.Event()
     with LocalModelServer(host=host, port=port, latency_s=latency_s) as server, _set_by_sigterm(ended):
         announce(server.base_url)
+        announce(f"Clients of Anthropic, Gemini, Ollama and Amazon Bedrock take {server.root_url} instead.")
         announce(f"Serving {LABEL} as model {LOCAL_MODEL!r}; any API key will do. End with Ctrl-C.")
         with contextlib.suppress(KeyboardInterrupt):
             ended.wait()

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http.server import ThreadingHTTPServer
 from typing import Any
 
@@ -23,15 +23,33 @@ class RequestLog:
 
     def __init__(self) -> None:
         self._requests: list[Request] = []
+        self._answered = 0
         self._arrival = threading.Condition()
 
-    def add(self, path: str, body: JsonObject, headers: Mapping[str, str]) -> Request:
-        """Log a request and wake whoever waits for it."""
+    @contextlib.contextmanager
+    def arrival(self, path: str, body: JsonObject, headers: Mapping[str, str]) -> Iterator[Request]:
+        """Log a request and wake whoever waits for it; it is in flight until the context ends."""
         with self._arrival:
             request = Request(path, body, len(self._requests), headers)
             self._requests.append(request)
             self._arrival.notify_all()
-        return request
+        try:
+            yield request
+        finally:
+            with self._arrival:
+                self._answered += 1
+
+    @property
+    def count(self) -> int:
+        """How many requests arrived."""
+        with self._arrival:
+            return len(self._requests)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests arrived and are not answered."""
+        with self._arrival:
+            return len(self._requests) - self._answered
 
     def all(self) -> list[Request]:
         """Return a copy of the log."""

@@ -3,24 +3,13 @@
 Standard library only. Fields follow https://platform.openai.com/docs/api-reference/responses.
 """
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pytest_llmexp.localmodel.chat import arguments_text
-from pytest_llmexp.localmodel.exchange import (
-    Ask,
-    BadRequest,
-    JsonObject,
-    Message,
-    Reply,
-    Tool,
-    Usage,
-    new_id,
-    pieces,
-)
-from pytest_llmexp.localmodel.fields import integer, json_schema, number, objects, plain_text
+from pytest_llmexp.localmodel.conversation import plain_text, tool
+from pytest_llmexp.localmodel.exchange import Ask, BadRequest, JsonObject, Message, Reply, Usage, new_id, pieces
+from pytest_llmexp.localmodel.fields import integer, json_schema, number, objects
 
 
 def read(body: JsonObject) -> Ask:
@@ -36,7 +25,7 @@ def read(body: JsonObject) -> Ask:
         seed=integer(body, "seed"),
         max_tokens=integer(body, "max_output_tokens", low=1),
         schema=_schema((body.get("text") or {}).get("format")),
-        tools=tuple(_tool(tool) for tool in objects(body, "tools") if tool.get("type") == "function"),
+        tools=tuple(tool(given, given.get("parameters")) for given in _functions(body)),
         tool_choice=_tool_choice(body.get("tool_choice")),
         stream=bool(body.get("stream")),
         include_usage=True,
@@ -48,16 +37,16 @@ def render(replies: Sequence[Reply], usage: Usage | None, label: str, ask: Ask) 
     return _finished(_envelope(label, ask), replies[0], _items(replies[0]), usage)
 
 
-def events(replies: Sequence[Reply], usage: Usage | None, label: str, ask: Ask) -> Iterator[bytes]:
-    """Yield the server-sent events of a streamed response."""
+def events(replies: Sequence[Reply], usage: Usage | None, label: str, ask: Ask) -> Iterator[JsonObject]:
+    """Yield the payloads of a streamed response."""
     for sequence, event in enumerate(_stream(replies[0], usage, label, ask)):
-        yield _data({**event, "sequence_number": sequence})
+        yield {**event, "sequence_number": sequence}
 
 
-def error_event(message: str) -> bytes:
-    """Return the event that reports an error in the middle of a stream."""
+def error_event(message: str) -> JsonObject:
+    """Return the payload that reports an error in the middle of a stream."""
     detail = {"type": "server_error", "code": None, "message": message, "param": None}
-    return _data({"type": "error", "code": None, "message": message, "param": None, "error": detail})
+    return {"type": "error", "code": None, "message": message, "param": None, "error": detail}
 
 
 def _messages(body: JsonObject) -> list[Message]:
@@ -86,10 +75,8 @@ def _schema(text_format: Any) -> JsonObject | None:
     return json_schema(text_format, "text.format") if kind == "json_schema" else None
 
 
-def _tool(tool: JsonObject) -> Tool:
-    if not isinstance(tool.get("name"), str):
-        raise BadRequest("Every function tool needs a 'name'.", "tools")
-    return Tool(tool["name"], tool.get("description") or "", tool.get("parameters") or {"type": "object"})
+def _functions(body: JsonObject) -> list[JsonObject]:
+    return [given for given in objects(body, "tools") if given.get("type") == "function"]
 
 
 def _tool_choice(choice: Any) -> str:
@@ -133,7 +120,7 @@ def _finished(envelope: JsonObject, reply: Reply, items: list[JsonObject], usage
 def _items(reply: Reply) -> list[JsonObject]:
     items = [_message_item(part)] if (part := _part(reply)) else []
     for call in reply.tool_calls:
-        named = {"call_id": call.id, "name": call.name, "arguments": arguments_text(call)}
+        named = {"call_id": call.id, "name": call.name, "arguments": call.argument_text}
         items.append({"id": new_id("fc_"), "type": "function_call", "status": "completed", **named})
     return items
 
@@ -187,10 +174,6 @@ def _call_events(item: JsonObject, position: int) -> Iterator[JsonObject]:
 
 def _item_event(kind: str, item: JsonObject, position: int) -> JsonObject:
     return {"type": f"response.output_item.{kind}", "output_index": position, "item": item}
-
-
-def _data(payload: JsonObject) -> bytes:
-    return f"event: {payload['type']}\ndata: {json.dumps(payload, ensure_ascii=False)}\n\n".encode()
 
 
 def _usage(usage: Usage) -> JsonObject:

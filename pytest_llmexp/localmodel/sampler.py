@@ -91,10 +91,11 @@ def _ended(reply: Reply, ask: Ask) -> Reply:
     """Cut a text at the first stop text, then at the token limit."""
     if reply.text is None:
         return reply
-    places = [place for stop in ask.stop if (place := reply.text.find(stop)) >= 0]
-    text = reply.text[: min(places)] if places else reply.text
+    stops = [stop for stop in ask.stop if stop in reply.text]
+    stopped_by = min(stops, key=reply.text.find, default=None)
+    text = reply.text.partition(stopped_by)[0] if stopped_by else reply.text
     tokens = pieces(text)
     if ask.max_tokens is not None and len(tokens) > ask.max_tokens:
         text = "".join(tokens[: ask.max_tokens])
         return replace(reply, text=text, finish_reason="length")
-    return replace(reply, text=text)
+    return replace(reply, text=text, stopped_by=stopped_by)

@@ -29,7 +29,9 @@ class Request:
     """A request as the server received it.
 
     Attributes:
-        path: The path without a query and without the leading `/v1`, for example `/chat/completions`.
+        path: The path, decoded and without a query. OpenAI's are without the leading `/v1`, for example
+            `/chat/completions`; the others are whole: `/v1/messages`, `/v1beta/models/x:generateContent`, `/api/chat`,
+            `/model/x/converse`. The model that a path names is in no other field.
         body: The parsed JSON body.
         index: How many requests came before it.
         headers: Lower-case names; only those that carry no secret (`x-stainless-retry-count`, `user-agent`, ...).
@@ -51,8 +53,9 @@ class Answer:
         tool_calls: Calls of tools; arguments may be broken JSON text.
         refusal: The refusal of the message.
         finish_reason: "stop" or "tool_calls" unless given; "length" and "content_filter" are the others OpenAI knows.
+            Other families get their own word for it; what is none of these is sent as it is.
         usage: Counted from the texts unless given; None leaves it out of the response.
-        status: HTTP status; other than 200 sends an OpenAI-shaped error with `text` as its message.
+        status: HTTP status; other than 200 sends an error of the family that was asked, with `text` as its message.
         body: Bytes sent as they are, instead of any content.
         headers: Further response headers, such as Retry-After.
         latency_s: Seconds to wait before answering, on top of the server's own.

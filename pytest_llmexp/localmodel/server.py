@@ -1,4 +1,4 @@
-"""LocalModelServer: an OpenAI-compatible server on loopback, sampling or scripted. It is not a language model.
+"""LocalModelServer: model APIs on loopback, sampling or scripted. It is not a language model.
 
 Standard library only.
 """
@@ -11,7 +11,10 @@ from pytest_llmexp.localmodel.script import Request, Script, ScriptReader
 
 
 class LocalModelServer:
-    """Serves chat completions, responses, embeddings and the list of models over HTTP.
+    """Serves what clients of OpenAI, Anthropic, Gemini, Ollama and Amazon Bedrock ask over HTTP.
+
+    Every answer says that it comes from no language model: in the field that names the model where the API has one
+    (Bedrock's has none), and in the header `X-Local-Model`.
 
     Args:
         script: Answers to give, see `ScriptReader`; without it the sampling model answers.
@@ -63,14 +66,29 @@ class LocalModelServer:
 
     @property
     def base_url(self) -> str:
-        """The URL to give to a client as its base URL, for example `http://127.0.0.1:40123/v1`."""
+        """The URL to give to a client of OpenAI's API as its base URL, for example `http://127.0.0.1:40123/v1`."""
+        return f"{self.root_url}/v1"
+
+    @property
+    def root_url(self) -> str:
+        """The URL to give to clients of the other APIs, for example `http://127.0.0.1:40123`."""
         listener = self._started()
-        return f"http://{listener.server_name}:{listener.server_port}/v1"
+        return f"http://{listener.server_name}:{listener.server_port}"
 
     @property
     def requests(self) -> list[Request]:
         """The POST requests with a JSON body received so far, retries included; still there after `close`."""
         return self._started().log.all()
+
+    @property
+    def request_count(self) -> int:
+        """How many requests there are in `requests`."""
+        return self._started().log.count
+
+    @property
+    def in_flight(self) -> int:
+        """How many of the requests have no whole answer yet; one whose client went away counts until it is noticed."""
+        return self._started().log.in_flight
 
     def wait_for_requests(self, count: int, timeout_s: float = 10.0) -> list[Request]:
         """Return the requests once there are so many; raise TimeoutError after so many seconds."""

@@ -7,6 +7,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from pytest_llmexp.localmodel import LABEL, LocalModelServer
+from pytest_llmexp.localmodel import LABEL, LocalModelServer, Request
+from tests.localmodel.plain_http import post
 
 BODY = json.dumps({"messages": [{"role": "user", "content": "Hello"}]})
 
@@ -86,6 +88,33 @@ def test_nothing_is_printed_when_clients_go_away(server: LocalModelServer, capfd
         one.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
     server.close()
     assert capfd.readouterr() == ("", "")
+
+
+def test_requests_in_flight_are_counted() -> None:
+    release = threading.Event()
+
+    def script(request: Request) -> str:
+        release.wait(30)
+        return "Done."
+
+    with LocalModelServer(script) as server:
+        assert (server.request_count, server.in_flight) == (0, 0)
+        asking = [
+            threading.Thread(target=post, args=(server, "/v1/chat/completions", json.loads(BODY))) for _ in range(3)
+        ]
+        for thread in asking:
+            thread.start()
+        server.wait_for_requests(3)
+        assert server.in_flight == 3
+        release.set()
+        for thread in asking:
+            thread.join()
+        assert (server.request_count, server.in_flight) == (3, 0)
+
+
+def test_the_root_is_the_base_without_its_version(server: LocalModelServer) -> None:
+    assert server.base_url == f"{server.root_url}/v1"
+    assert server.root_url == f"http://127.0.0.1:{server.port}"
 
 
 def test_importing_needs_the_standard_library_only() -> None:
