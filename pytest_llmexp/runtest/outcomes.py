@@ -11,6 +11,7 @@ import pytest
 from pytest_llmexp.core.models import Phase, RunStatus
 from pytest_llmexp.core.printable import printable
 from pytest_llmexp.tracking.recorder import RunStopped
+from pytest_llmexp.tracking.spending import SpendingStop, UnpricedModel
 
 NOTE = "llmexp"  # the attribute of a report that carries a run's metrics and status between processes
 
@@ -23,6 +24,12 @@ class RunOutcome:
     phase: Phase | None = None
     error: str | None = None
     duration_s: float | None = None
+
+
+def refused_outcome(refusal: RunStopped, call: pytest.CallInfo[Any]) -> RunOutcome:
+    """Return the outcome of a run that had a call refused: whatever its body made of that, it says nothing."""
+    duration = call.duration if call.when == "call" else None
+    return RunOutcome(_status(refusal, "call"), "call", str(refusal), duration)
 
 
 def next_outcome(earlier: RunOutcome | None, call: pytest.CallInfo[Any]) -> RunOutcome | None:
@@ -45,12 +52,25 @@ def next_outcome(earlier: RunOutcome | None, call: pytest.CallInfo[Any]) -> RunO
 def _status(error: BaseException, phase: Phase) -> RunStatus:
     if isinstance(error, pytest.skip.Exception):
         return "skipped"
+    if isinstance(error, UnpricedModel):
+        return "error"
     if isinstance(error, RunStopped):
         return "crashed"  # the session ended in its middle
     if isinstance(error, pytest.fail.Exception) and "from pytest-timeout" in str(error):
         return "error"  # it calls pytest.fail, but a timeout says nothing of quality
     expected = (AssertionError, pytest.fail.Exception, pytest.xfail.Exception)
     return "failed" if phase == "call" and isinstance(error, expected) else "error"
+
+
+def show_refusal(report: pytest.TestReport, refusal: RunStopped) -> None:
+    """Make a report say why a call was refused: of a run left out as skipped, of a model without a price as failed."""
+    if hasattr(report, "wasxfail"):
+        del report.wasxfail
+    if isinstance(refusal, SpendingStop):
+        path, line, _ = report.location
+        report.outcome, report.longrepr = "skipped", (path, (line or 0) + 1, str(refusal))
+    elif isinstance(refusal, UnpricedModel):
+        report.outcome, report.longrepr = "failed", str(refusal)
 
 
 def tolerate(report: pytest.TestReport) -> None:

@@ -12,14 +12,30 @@ if TYPE_CHECKING:
     from pytest_llmexp.store.opening import open_store
     from pytest_llmexp.store.salvaging import salvage
     from pytest_llmexp.store.store import CallTotals, Store, UnpricedCall
+    from pytest_llmexp.store.usage import ModelUsage, UsageByTest, UsageOfTest
     from pytest_llmexp.store.writer import Writer
 
-__all__ = ["CallTotals", "Diagnosis", "Store", "UnpricedCall", "Writer", "diagnose", "open_store", "salvage"]
+__all__ = [
+    "CallTotals",
+    "Diagnosis",
+    "ModelUsage",
+    "Store",
+    "UnpricedCall",
+    "UsageByTest",
+    "UsageOfTest",
+    "Writer",
+    "diagnose",
+    "open_store",
+    "salvage",
+]
 
 _MODULES = {
     "CallTotals": "store",
     "Diagnosis": "doctor",
+    "ModelUsage": "usage",
     "Store": "store",
+    "UsageOfTest": "usage",
+    "UsageByTest": "usage",
     "UnpricedCall": "store",
     "Writer": "writer",
     "diagnose": "doctor",

@@ -29,6 +29,7 @@ from pytest_llmexp.core.models import (
     Summary,
     Verdict,
 )
+from pytest_llmexp.core.spending import Spending
 from pytest_llmexp.core.summary import Evidence, MetricValue
 from pytest_llmexp.store import schema
 from pytest_llmexp.store.codec import Redact, decode_text, encode_text
@@ -36,6 +37,7 @@ from pytest_llmexp.store.connections import Connections
 from pytest_llmexp.store.evidence import read_evidence, read_values_by_run
 from pytest_llmexp.store.lock import FileLock
 from pytest_llmexp.store.records import RecordDecoder, RecordEncoder
+from pytest_llmexp.store.usage import ModelUsage, UsageByTest, read_spending, read_test_usage, read_usage
 
 R = TypeVar("R", bound=Record)
 NOT_AN_LLM = "(not an LLM)"  # how the built-in server signs its answers
@@ -273,18 +275,20 @@ class Store:
         with self._connections.reading() as connection:
             return CallTotals(*connection.execute(statement).one())
 
-    def usage(self, experiment_id: str) -> list[tuple[str | None, str, int | None, int | None, int | None]]:
-        """Return model, endpoint and the sums of input, output and cached tokens, by model and endpoint."""
-        calls = schema.calls.c
-        model = func.coalesce(calls.model_returned, calls.model_requested)
-        sums = (func.sum(calls.input_tokens), func.sum(calls.output_tokens), func.sum(calls.cached_tokens))
-        statement = (
-            select(model, calls.endpoint, *sums)
-            .where(calls.experiment_id == experiment_id, calls.status != "running")
-            .group_by(model, calls.endpoint)
-        )
+    def usage(self, experiment_id: str) -> list[ModelUsage]:
+        """Return the sums of tokens by model and endpoint."""
         with self._connections.reading() as connection:
-            return [tuple(row) for row in connection.execute(statement)]
+            return read_usage(connection, experiment_id)
+
+    def spending(self, experiment_id: str) -> Spending:
+        """Return what the calls that have ended used up; a replayed call uses nothing."""
+        with self._connections.reading() as connection:
+            return read_spending(connection, experiment_id)
+
+    def test_usage(self, experiment_id: str) -> UsageByTest:
+        """Return what the runs that ended used up, by test and model, and how many runs of each test ended."""
+        with self._connections.reading() as connection:
+            return read_test_usage(connection, experiment_id)
 
     def crash_open_runs(self, experiment_id: str) -> int:
         """Turn the runs still running into crashed ones, and return how many there were."""

@@ -117,13 +117,18 @@ class CallInProgress:
 
     def _close(self, **changes: Any) -> Future[None] | None:
         self.call = replace(self.call, first_token_s=self._first, **changes)
+        if self._experiment.ledger is not None:
+            self.call = self._experiment.ledger.counted(self.call)
         if self.call.status == "error":
             self._counter.failed(self.call)
         return self._experiment.put(self.call)
 
 
 def begin_call(request: Any) -> CallInProgress | None:
-    """Return the call that this request is, or None for any other request and outside a scope."""
+    """Return the call that this request is, or None for any other request and outside a scope.
+
+    Raises RunStopped, which is no Exception, if the experiment's spending limit lets no call start.
+    """
     if (scope := current_scope()) is None or request.method != "POST":
         return None
     if not request.headers.get("content-type", "").startswith("application/json"):
@@ -133,7 +138,11 @@ def begin_call(request: Any) -> CallInProgress | None:
     except Exception:  # a request whose body is a stream, or no JSON: not ours to judge
         return None
     try:
-        return CallInProgress(scope, request, body) if wire.requested_model(request.url.path, body) else None
+        if not (model := wire.requested_model(request.url.path, body)):
+            return None
+        if scope.experiment.ledger is not None:
+            scope.experiment.ledger.check(scope.run, model, _endpoint(request.url))
+        return CallInProgress(scope, request, body)
     except Exception as error:
         scope.experiment.note_problem(error)
         return None

@@ -21,6 +21,11 @@ class CallCounter:
             self._count += 1
             return self._count
 
+    @property
+    def made(self) -> bool:
+        """Whether there was a call."""
+        return self._count > 0
+
     def failed(self, call: Call) -> None:
         """Remember a call whose attempt failed; identical requests are interchangeable."""
         with self._lock:
