@@ -11,7 +11,7 @@ from pytest_llmexp.core.errors import UnknownExperimentError
 from pytest_llmexp.core.models import Experiment
 from pytest_llmexp.store import ModelUsage, Store, UsageOfTest
 from pytest_llmexp.tracking.pricing import Prices, price_of
-from pytest_llmexp.tracking.sources import LOCAL_MODEL, ModelSource
+from pytest_llmexp.tracking.sources import LOCAL_LABEL, LOCAL_MODEL, ModelSource
 
 _LOOK_BACK = 20  # experiments
 OPENAI = "https://api.openai.com/v1"
@@ -88,7 +88,7 @@ def _cost(row: UsageOfTest, earlier: Experiment, source: ModelSource, prices: Pr
     used = ModelUsage(*(getattr(row, name) for name in ModelUsage._fields))
     price = price_of(used, prices)
     before = row.cost_usd if row.priced == row.calls else price and price.cost_usd
-    default = earlier.model_source.partition(" at ")[0]
+    default = LOCAL_MODEL if earlier.model_source.startswith(LOCAL_LABEL) else earlier.model_source.partition(" at ")[0]
     if earlier.model_source == source.label or row.model_requested != default or not before:
         return before
     path = "/embeddings" if row.endpoint.endswith("/embeddings") else "/chat/completions"

@@ -29,7 +29,8 @@ def reaches(spent: Spending, limits: Limits) -> bool:
     >>> reaches(Spending(cost_usd=0.5), Limits(cost_usd=0.5)), reaches(Spending(tokens=99), Limits(tokens=100))
     (True, False)
     """
-    return (limits.cost_usd is not None and spent.cost_usd >= limits.cost_usd) or (
+    nearly = 1 - 1e-9  # ten times ten cents are a dollar, also where floats say a little less
+    return (limits.cost_usd is not None and spent.cost_usd >= limits.cost_usd * nearly) or (
         limits.tokens is not None and spent.tokens >= limits.tokens
     )
 

@@ -286,7 +286,7 @@ class Store:
             return read_spending(connection, experiment_id)
 
     def test_usage(self, experiment_id: str) -> UsageByTest:
-        """Return what the runs that ended used up, by test and model, and how many runs of each test ended."""
+        """Return how many runs of each test passed or failed, and what these used up, by test and model."""
         with self._connections.reading() as connection:
             return read_test_usage(connection, experiment_id)
 

@@ -10,7 +10,7 @@ from pytest_llmexp.core.spending import Spending
 from pytest_llmexp.store import schema
 from pytest_llmexp.store.codec import decode_text
 
-_ENDED: Final = ("passed", "failed", "error")
+_ENDED: Final = ("passed", "failed")  # the others may have stopped before their last call
 
 
 class ModelUsage(NamedTuple):
@@ -42,7 +42,7 @@ class UsageOfTest(NamedTuple):
 
 
 class UsageByTest(NamedTuple):
-    """The runs of each test that passed, failed or were errors, and what they used up."""
+    """The runs of each test that passed or failed, and what they used up."""
 
     runs: dict[str, int]
     usage: list[UsageOfTest]
