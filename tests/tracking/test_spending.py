@@ -96,13 +96,10 @@ def test_calls_are_refused_once_the_limit_is_reached() -> None:
     assert spent.refused
 
 
-@pytest.mark.parametrize(
-    "free",
-    [
-        {"replayed_from": "call_0"},
-        {"status": "error", "error": "HTTP 500: no", "input_tokens": None, "output_tokens": None},
-    ],
-)
+FAILED: dict[str, Any] = {"status": "error", "error": "HTTP 500: no", "input_tokens": None, "output_tokens": None}
+
+
+@pytest.mark.parametrize("free", [{"replayed_from": "call_0"}, FAILED])
 def test_what_was_not_paid_for_counts_as_nothing(free: dict[str, Any]) -> None:
     spent = ledger(cost=0.001, tokens=1)
     spent.counted(call(**free))
@@ -120,7 +117,7 @@ def test_tokens_are_limited_without_any_price() -> None:
 
 def test_a_model_without_a_price_is_refused_where_the_cost_is_limited() -> None:
     spent = ledger(cost=1.0)
-    with pytest.raises(UnpricedModel, match="'nobody-knows' at .*--experiment-max-tokens"):
+    with pytest.raises(UnpricedModel, match=r"'nobody-knows' at .*--experiment-max-tokens"):
         spent.check(None, "nobody-knows", HERE)
     assert not spent.refused  # an error of the run, not the end of the budget
 
@@ -129,7 +126,7 @@ def test_a_model_without_a_price_is_refused_where_the_cost_is_limited() -> None:
 def test_an_answer_that_tells_no_tokens_stops_the_calls(changes: dict[str, Any]) -> None:
     spent = ledger(tokens=1000)
     spent.counted(call(input_tokens=None, output_tokens=None, **changes))
-    with pytest.raises(SpendingStop, match="cannot be checked.*told no tokens"):
+    with pytest.raises(SpendingStop, match=r"cannot be checked.*told no tokens"):
         spent.check(None, "priced", HERE)
 
 
@@ -233,16 +230,16 @@ def test_a_block_raises_and_keeps_what_it_has(tmp_path: Path, server: LocalModel
 
 
 def test_a_block_whose_user_goes_on_is_still_not_whole(tmp_path: Path, server: LocalModelServer) -> None:
-    with Experiment("x", 20, db=tmp_path / "x.db", gates=["pass_rate >= 0.1"], max_tokens=500) as block:
-        with pytest.raises(SpendingLimitError):
-            block.run(ask)
+    block = Experiment("x", 20, db=tmp_path / "x.db", gates=["pass_rate >= 0.1"], max_tokens=500)
+    with block, pytest.raises(SpendingLimitError):
+        block.run(ask)
     assert [verdict.verdict for verdict in block.verdicts] == ["undecided"]
     assert "of 500 tokens" in block.summary
 
 
 def test_an_evaluation_that_was_refused_raises(tmp_path: Path, server: LocalModelServer) -> None:
     @metric
-    def judged(answer: str) -> int:
+    def judged(answer: Any) -> int:
         return len(ask())
 
     with Experiment("x", 4, concurrency=1, db=tmp_path / "x.db", gates=["pass_rate >= 0.1"], max_tokens=500) as block:
