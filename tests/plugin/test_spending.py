@@ -67,6 +67,7 @@ def test_no_call_starts_once_the_limit_is_reached(
     assert 10 <= made <= 10 + 4 + 10 * bool(workers)  # in flight, and what the other worker did not know of
     store, experiment = latest(priced)
     assert len(store.calls(experiment.id)) == made  # a refused call leaves no row
+    assert len(store.runs(experiment.id)) <= made + 4  # no further bodies start
     assert experiment.status == "interrupted"
     assert verdicts(priced) == ["undecided", "undecided"]
     assert all("spending limit" in verdict.detail for verdict in store.verdicts(experiment.id))
@@ -101,6 +102,23 @@ def test_a_limit_that_is_not_reached_changes_nothing(priced: Suite, workers: tup
 def test_a_limit_that_the_last_calls_reach_stops_nothing(priced: Suite) -> None:
     result = priced.run("--experiment-max-cost=0.40")
     assert result.ret == 0
+    assert verdicts(priced) == ["passed", "passed"]
+    assert "SPENDING LIMIT" not in result.stdout.str()
+
+
+def test_an_ordinary_test_that_is_refused_a_call_fails_and_leaves_a_whole_experiment_alone(priced: Suite) -> None:
+    priced.write(
+        """
+        import openai
+        def test_plain():
+            with openai.OpenAI(api_key="x") as client:
+                client.chat.completions.create(model="priced", messages=[{"role": "user", "content": "Hello"}])
+        """,
+        "test_zz.py",
+    )
+    result = priced.run("--experiment-max-cost=0.40")
+    result.assert_outcomes(passed=42, failed=1)
+    result.stdout.fnmatch_lines(["*SpendingStop: not run: spending limit reached: $0.40 of $0.40"])
     assert verdicts(priced) == ["passed", "passed"]
     assert "SPENDING LIMIT" not in result.stdout.str()
 
