@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,10 +14,11 @@ from pytest_llmexp.core import models
 from pytest_llmexp.core.clock import utc_now
 from pytest_llmexp.core.gates import Gate, judge
 from pytest_llmexp.core.ids import new_id
+from pytest_llmexp.core.spending import Limits, Spending
 from pytest_llmexp.core.summary import AnyRun, RunOutcome, Sample, collect_samples, distinct_runs, summarise
 from pytest_llmexp.provenance import read_branch, read_provenance
 from pytest_llmexp.store import Store
-from pytest_llmexp.tracking.pricing import price_call
+from pytest_llmexp.tracking.pricing import NO_PRICES, Prices, price_of
 from pytest_llmexp.tracking.sources import ModelSource
 
 DEFAULT_NAME = "default"
@@ -69,24 +70,28 @@ def reopen(
     *,
     folder: Path,
     metadata: Mapping[str, Any],
+    prices: Prices | None = None,
     command: Sequence[str] | None = None,
 ) -> models.Experiment:
     """Record that an experiment goes on that was begun before, and return it.
 
     Runs that were left open are crashed, and what it came to so far is forgotten: `finish` says it anew. How it went
-    on is kept in the metadata, as a list `resumed`.
+    on is kept in the metadata, as a list `resumed`. With `prices` what it has cost is known at once.
     """
     seen = read_provenance(folder, command)
     store.crash_open_runs(experiment.id)
     store.forget_conclusions(experiment.id)
-    earlier = experiment.metadata.get("resumed") or []
+    if prices is not None:
+        _price(store, experiment.id, prices)
+    known = {key: part for key, part in experiment.metadata.items() if key != "spending_stop"}
+    earlier = known.get("resumed") or []
     this = {"at": utc_now(), "command": seen.command, "git_commit": seen.git.commit}
     going_on = replace(
         experiment,
         status="running",
         finished_at=None,
         exit_status=None,
-        metadata={**experiment.metadata, **metadata, "process": _this_process(), "resumed": [*earlier, this]},
+        metadata={**known, **metadata, "process": _this_process(), "resumed": [*earlier, this]},
     )
     store.write([going_on])
     return going_on
@@ -124,15 +129,22 @@ class Spent(NamedTuple):
     cost_usd: float | None
 
 
-def spent_so_far(store: Store, experiment_id: str) -> Spent:
+def spent_so_far(store: Store, experiment_id: str, prices: Prices = NO_PRICES) -> Spent:
     """Return the tokens and, from the sums of each model's tokens, the cost of the calls that have returned."""
     tokens, costs = 0, []
-    for model, endpoint, sent, received, cached in store.usage(experiment_id):
-        tokens += (sent or 0) + (received or 0)
-        price = price_call(model, endpoint, sent, received, cached)
+    for used in store.usage(experiment_id):
+        tokens += (used.input_tokens or 0) + (used.output_tokens or 0)
+        price = price_of(used, prices)
         costs.append(price and price.cost_usd)
     known = [cost for cost in costs if cost is not None]
     return Spent(tokens, sum(known) if costs and len(known) == len(costs) else None)
+
+
+class LimitStop(NamedTuple):
+    """A spending limit refused a call or a run; `trouble` says why it could not be checked, if that was it."""
+
+    limits: Limits
+    trouble: str | None = None
 
 
 class Outcome(NamedTuple):
@@ -152,6 +164,8 @@ def finish(
     planned: Mapping[tuple[str, str], int] | None = None,
     partial: Mapping[str, int] | None = None,
     problems: Sequence[str] = (),
+    prices: Prices = NO_PRICES,
+    stop: LimitStop | None = None,
     interrupted: bool = False,
 ) -> Outcome:
     """Price the calls, summarise every metric, judge the gates and store it all.
@@ -160,26 +174,55 @@ def finish(
     maps a test and a case to the number of runs they should have: what is not there counts as missing. The gates
     of a test in `partial`, which maps it to the number of its runs, are undecided: only some were selected. Runs that
     no process finished become `crashed`. An interrupted experiment's gates are not judged. Where `problems` says
-    that records are missing from the store, no gate passes.
+    that records are missing from the store, no gate passes. `prices` win over the known ones. A `stop` that left
+    runs out makes the experiment interrupted, and every gate undecided.
     """
     store.crash_open_runs(experiment.id)
-    _price(store, experiment.id)
+    _price(store, experiment.id, prices)
     runs, metrics = store.evidence(experiment.id)
     absent = absent_runs(runs, planned or {})
-    samples = collect_samples([*runs, *absent], metrics, store.run_totals(experiment.id))
+    totals = store.run_totals(experiment.id)
+    samples = collect_samples([*runs, *absent], metrics, totals)
+    stopped = stop and _stopped(stop, store.spending(experiment.id), [*runs, *absent], {each.run_id for each in totals})
     summaries = summarise(experiment.id, samples)
-    verdicts = [] if interrupted else judge(experiment.id, _with_session_gates(gates, everywhere, samples), samples)
+    judged = {} if interrupted and not stopped else _with_session_gates(gates, everywhere, samples)
+    verdicts = judge(experiment.id, judged, samples)
     verdicts = [_of_selection(verdict, (partial or {}).get(verdict.test)) for verdict in verdicts]
     if problems:
         verdicts = [_doubt(verdict, len(problems)) for verdict in verdicts]
+    if stopped:
+        verdicts = [_of_stopped(verdict) for verdict in verdicts]
     ended = replace(
         experiment,
-        status="interrupted" if interrupted else "finished",
+        status="interrupted" if interrupted or stopped else "finished",
         finished_at=utc_now(),
-        metadata={**experiment.metadata, "problems": list(problems)} if problems else experiment.metadata,
+        metadata={
+            **experiment.metadata,
+            **({"problems": list(problems)} if problems else {}),
+            **({"spending_stop": stopped} if stopped else {}),
+        },
     )
     store.write([ended, *summaries, *verdicts])
     return Outcome(ended, summaries, verdicts)
+
+
+def _stopped(
+    stop: LimitStop, spent: Spending, runs: Sequence[AnyRun], callers: Collection[str]
+) -> dict[str, Any] | None:
+    """Return what is kept of a stop, as `core.spending.stop_line` shows it; None if every run had ended anyway."""
+    runs = distinct_runs(runs)
+    left = [run for run in runs if run.status == "crashed"]
+    if not left:
+        return None
+    return {
+        "why": stop.trouble,
+        "limit": list(stop.limits),
+        "cost_usd": spent.cost_usd,
+        "tokens": spent.tokens,
+        "done": len(runs) - len(left),
+        "cut": sum(run.id in callers for run in left),
+        "planned": len(runs),
+    }
 
 
 def absent_runs(runs: Iterable[AnyRun], planned: Mapping[tuple[str, str], int]) -> list[RunOutcome]:
@@ -230,6 +273,11 @@ def _of_selection(verdict: models.Verdict, runs: int | None) -> models.Verdict:
     return replace(verdict, verdict="undecided", detail=detail)
 
 
+def _of_stopped(verdict: models.Verdict) -> models.Verdict:
+    detail = f"spending limit reached, so not all runs were made ({verdict.detail})"
+    return replace(verdict, verdict="undecided", detail=detail)
+
+
 def _doubt(verdict: models.Verdict, problems: int) -> models.Verdict:
     if verdict.verdict != "passed":
         return verdict
@@ -237,13 +285,10 @@ def _doubt(verdict: models.Verdict, problems: int) -> models.Verdict:
     return replace(verdict, verdict="undecided", detail=detail)
 
 
-def _price(store: Store, experiment_id: str) -> None:
+def _price(store: Store, experiment_id: str, prices: Prices) -> None:
     priced = []
     for call in store.unpriced_calls(experiment_id):
-        model = call.model_returned or call.model_requested
-        price = price_call(
-            model, call.endpoint, call.input_tokens, call.output_tokens, call.cached_tokens, call.started_at
-        )
+        price = price_of(call, prices)
         if price is not None:
             priced.append((call.id, price.cost_usd, price.source))
     if priced:

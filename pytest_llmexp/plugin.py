@@ -187,7 +187,7 @@ def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None
     if distributed.may_hold_experiments(ids):
         from pytest_llmexp.runtest.stages import begin_as_controller
 
-        begin_as_controller(node.config, node.config.stash[state_key], len(ids))
+        begin_as_controller(node.config, node.config.stash[state_key], ids)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_llmexp.core.errors import RecordingError
 from pytest_llmexp.core.models import Synchronous
 from pytest_llmexp.core.redact import Redactor
+from pytest_llmexp.core.spending import Limits, Spending
 from pytest_llmexp.replaying import ReplayFrom, make_replay
 from pytest_llmexp.store import Writer, open_store
 from pytest_llmexp.tracking.capture import capturing
 from pytest_llmexp.tracking.clients import Clients
+from pytest_llmexp.tracking.pricing import NO_PRICES, Prices, load_prices, may_have_prices
 from pytest_llmexp.tracking.recorder import ExperimentRecorder, Scope, entered
 from pytest_llmexp.tracking.sources import ModelSource
+from pytest_llmexp.tracking.spending import Ledger
 from pytest_llmexp.tracking.threads import context_follows_threads
 
 if TYPE_CHECKING:
     from pytest_llmexp.localmodel import LocalModelServer
+    from pytest_llmexp.store import Store
+
+NO_LIMITS = Limits()
 
 
 class Recording:
@@ -38,6 +46,8 @@ class Recording:
         capture: bool = True,
         replay: ReplayFrom | None = None,
         resumed: bool = False,
+        limits: Limits = NO_LIMITS,
+        prices: Prices = NO_PRICES,
     ) -> None:
         self._url = url
         self._capture = capture
@@ -46,9 +56,13 @@ class Recording:
         self.redact = redact = Redactor(os.environ)
         self._writer = Writer(lambda: open_store(url, redact=redact, synchronous=synchronous))
         self._server: LocalModelServer | None = None
+        self._reader: Store | None = None
         self._stack = ExitStack()
         self.clients = Clients(source, self._start_local)
-        self.recorder = ExperimentRecorder(experiment_id, self._writer, self.clients)
+        self.ledger = None if limits == NO_LIMITS else Ledger(limits, partial(self._add_up, url), prices)
+        self.recorder = ExperimentRecorder(experiment_id, self._writer, self.clients, self.ledger)
+        if limits.cost_usd is not None and may_have_prices(source):
+            threading.Thread(target=load_prices, daemon=True).start()  # so that the first call need not wait
 
     def open(self) -> None:
         """Install the hooks that see calls and carry runs into threads, and make the experiment current."""
@@ -66,6 +80,8 @@ class Recording:
         """Remove the hooks, write what is left, and return what could not be recorded."""
         self._stack.close()
         self.clients.close()
+        if self._reader is not None:
+            self._reader.close()
         try:
             self._writer.close(timeout=60)
         except RecordingError as error:
@@ -73,6 +89,11 @@ class Recording:
         if self._server is not None:
             self._server.close()
         return [*self.recorder.problems]
+
+    def _add_up(self, url: str) -> Spending:
+        if self._reader is None:
+            self._reader = open_store(url, read_only=True)
+        return self._reader.spending(self.recorder.experiment_id)
 
     def _start_local(self) -> str:
         from pytest_llmexp.localmodel import LocalModelServer  # start-up cost: only where no model is configured

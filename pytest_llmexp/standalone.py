@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeGuard
 
 from pytest_llmexp.core import models
-from pytest_llmexp.core.errors import ConfigurationError
+from pytest_llmexp.core.errors import ConfigurationError, SpendingLimitError
 from pytest_llmexp.core.gates import parse_gate
 from pytest_llmexp.core.redact import Redactor
-from pytest_llmexp.lifecycle import DEFAULT_FILE, begin, finish
+from pytest_llmexp.core.spending import Limits
+from pytest_llmexp.lifecycle import DEFAULT_FILE, LimitStop, begin, finish
 from pytest_llmexp.recording import Recording
 from pytest_llmexp.report.text import render_text
 from pytest_llmexp.report.view import load_view
@@ -42,7 +43,10 @@ class Experiment:
     `model` and `base_url` are for bots that name none (default: LLMEXP_MODEL; LLMEXP_BASE_URL, OPENAI_BASE_URL);
     `gates` are judged over every function that was run. When the block ends, `id`, `results`, `summaries`,
     `verdicts` and `summary` (the table as text) are there; exceptions of runs and metrics are in `errors`,
-    what could not be recorded in `problems`. A block that is left by an exception is stored as interrupted.
+    what could not be recorded in `problems`. Once its calls cost `max_cost` USD, or sent and received `max_tokens`,
+    no further call starts, and `run` raises SpendingLimitError; `prices` maps models to USD for a million input
+    and a million output tokens, and wins over the known prices. A block that is left by an exception is stored as
+    interrupted.
     """
 
     def __init__(
@@ -56,8 +60,12 @@ class Experiment:
         base_url: str | None = None,
         gates: Iterable[str] = (),
         tags: Mapping[str, str] | None = None,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
+        prices: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         _check_arguments(name, num_executions, concurrency, gates, tags)
+        _check_limits(max_cost, max_tokens)
         self.name = name
         self.num_executions = num_executions
         self.concurrency = concurrency
@@ -70,6 +78,8 @@ class Experiment:
         self._db = str(db or os.environ.get("LLMEXP_DB") or DEFAULT_FILE)
         self._gates = [parse_gate(gate) for gate in gates]
         self._tags = tags
+        self._limits = Limits(max_cost, max_tokens)
+        self._prices = dict(prices or {})
         self._source = resolve_source(
             model or os.environ.get("LLMEXP_MODEL"), base_url or os.environ.get("LLMEXP_BASE_URL"), os.environ
         )
@@ -90,7 +100,7 @@ class Experiment:
         self._store = open_store(self._db, create=True, redact=Redactor(os.environ))
         try:
             self._record = begin(self._store, self.name, source=self._source, folder=Path.cwd(), tags=self._tags)
-            recording = Recording(self._store.url, self.id, self._source)
+            recording = Recording(self._store.url, self.id, self._source, limits=self._limits, prices=self._prices)
             recording.recorder.repeat = self.run
             recording.open()
         except BaseException:
@@ -105,7 +115,8 @@ class Experiment:
         A coroutine function is run to its end each time, in an event loop of the run's own. An AssertionError
         makes a run failed, any other exception an error; neither stops the others. ConfigurationError, before
         anything is executed: outside of the block, for arguments that do not fit, and for a function that was
-        run in this experiment before.
+        run in this experiment before. SpendingLimitError where a limit left runs out: what the others returned is
+        in `results`.
         """
         if self._recording is None:
             raise ConfigurationError("run() executes within the block: `with Experiment(...) as experiment:`")
@@ -128,11 +139,17 @@ class Experiment:
             concurrency=self.concurrency,
         )
         self.results.extend(results)
+        ledger = self._recording.ledger
+        if ledger is not None and ledger.refused:
+            left = self.num_executions - sum(_has_ended(run) for run in self._runs[test])
+            raise SpendingLimitError(f"{ledger.why}; {left} of {self.num_executions} runs of {test} were not made")
         return results
 
     def _execute(
         self, recording: Recording, test: str, index: int, params: Mapping[str, Any], function: Callable[[], Any]
     ) -> tuple[Any, RunRecorder] | None:
+        if recording.ledger is not None and recording.ledger.leaves_out():
+            return None
         run = recording.recorder.begin_run(test, index, params=params)
         run.wait_until_stored()
         self._runs[test].append(run)
@@ -157,12 +174,15 @@ class Experiment:
             for run in (run for runs in self._runs.values() for run in runs):
                 run.close()
             self.problems = recording.close()
+            ledger = recording.ledger
             outcome = finish(
                 self._store,
                 self._record,
                 dict.fromkeys(self._runs, self._gates),
                 planned={(test, ""): self.num_executions for test in self._runs},
                 problems=self.problems,
+                prices=self._prices,
+                stop=LimitStop(self._limits, ledger.trouble) if ledger is not None and ledger.refused else None,
                 interrupted=kind is not None,
             )
             self._record, self.summaries, self.verdicts = outcome
@@ -171,6 +191,21 @@ class Experiment:
             self._store.close()
         for problem in self.problems:
             warnings.warn(f"not recorded: {problem}", RuntimeWarning, stacklevel=2)
+
+
+def _has_ended(run: RunRecorder) -> bool:
+    return run.run.status in ("passed", "failed", "error")
+
+
+def _check_limits(max_cost: object, max_tokens: object) -> None:
+    if max_cost is not None and not (_is_number(max_cost) and 0 < max_cost < float("inf")):
+        raise ConfigurationError(f"max_cost is an amount of USD above 0, not {max_cost!r}")
+    if max_tokens is not None and not (_is_number(max_tokens) and isinstance(max_tokens, int) and max_tokens >= 1):
+        raise ConfigurationError(f"max_tokens is a whole number of tokens from 1, not {max_tokens!r}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_arguments(name: object, num_executions: object, concurrency: object, gates: object, tags: object) -> None:

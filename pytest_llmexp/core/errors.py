@@ -12,6 +12,7 @@ LlmexpError
 │   ├── StructureError      the answer does not fit the output model, after every repair
 │   └── ToolLoopError       the tool loop did not end
 ├── RunTimeoutError         a run took longer than its timeout
+├── SpendingLimitError      an `Experiment` block reached its limit of cost or tokens
 ├── RecordingError          a record did not reach the store
 └── StoreError              the store cannot be used
     ├── UnwritableStoreError
@@ -68,6 +69,10 @@ class ToolLoopError(AnswerError):
 
 class RunTimeoutError(LlmexpError):
     """A run took longer than its timeout."""
+
+
+class SpendingLimitError(LlmexpError):
+    """An experiment's limit of cost or tokens is reached, so that not every run was made."""
 
 
 class RecordingError(LlmexpError):

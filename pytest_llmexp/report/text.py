@@ -65,7 +65,9 @@ def notes(view: ExperimentView, *, width: int = 80) -> Iterator[Note]:
     yield from _explanations(view)
     if view.prompts:
         yield from _wrapped("prompts: " + printable(", ".join(prompt_labels(view.prompts))), width)
-    if view.experiment.status == "interrupted":
+    if view.stop is not None:
+        yield Note(printable(view.stop), bad=True)
+    elif view.experiment.status == "interrupted":
         done = sum(run.status not in ("running", "crashed") for run in view.runs)
         yield Note(f"interrupted {done}/{view.planned or len(view.runs)}: gates were not judged", bad=True)
     if view.calls.unattributed:
@@ -97,7 +99,7 @@ def _totals(view: ExperimentView) -> str:
 
 def _cost(view: ExperimentView) -> str:
     calls = view.calls
-    if view.is_demo:
+    if view.is_demo and not calls.cost_usd:
         return "0 (not an LLM)"
     if calls.calls and calls.calls == calls.replayed:
         return "0 (replayed)"

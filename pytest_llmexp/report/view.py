@@ -9,9 +9,12 @@ from typing import Any
 
 from pytest_llmexp.core.ids import short_hash
 from pytest_llmexp.core.models import Experiment, PromptVersion, Run, Summary, Verdict
+from pytest_llmexp.core.spending import stop_line
 from pytest_llmexp.core.summary import IMPLICIT_METRICS, MetricValue, distinct_runs
 from pytest_llmexp.lifecycle import as_it_stands
 from pytest_llmexp.store import CallTotals, Store
+
+_NOT_RUN = "not run"
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,9 @@ class ExperimentView:
     @property
     def statuses(self) -> dict[str, int]:
         """How many runs ended in which way, most frequent first; runs that nobody began are `not run`."""
-        counts: dict[str, int] = dict(Counter(str(run.status) for run in self.runs).most_common())
-        absent = self.planned - len(self.runs)
-        return {**counts, **({"not run": absent} if absent > 0 else {})}
+        counts: dict[str, int] = dict(Counter(map(_status, self.runs)).most_common())
+        absent = self.planned - len(self.runs) + counts.pop(_NOT_RUN, 0)
+        return {**counts, **({_NOT_RUN: absent} if absent > 0 else {})}
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -54,6 +57,12 @@ class ExperimentView:
     def is_demo(self) -> bool:
         """Whether the built-in stand-in gave some of the answers, so that verdicts say nothing of a model."""
         return self.calls.local > 0
+
+    @property
+    def stop(self) -> str | None:
+        """The line on the spending limit that stopped the experiment."""
+        stop = self.experiment.metadata.get("spending_stop")
+        return stop_line(stop) if stop else None
 
     @property
     def problems(self) -> list[str]:
@@ -99,6 +108,12 @@ def _test_view(test: str, summaries: Sequence[Summary], verdicts: Sequence[Verdi
         else:
             cases.setdefault(summary.case_id, []).append(summary)
     return TestView(test, overall, cases, [verdict for verdict in verdicts if verdict.test == test])
+
+
+def _status(run: Run) -> str:
+    """Return a run's status; of one that a spending limit stopped, what it says of that."""
+    said = (run.error or "").partition(":")[0] if run.status == "crashed" else ""
+    return said if said in (_NOT_RUN, "cut short") else str(run.status)
 
 
 def _in_order(summaries: Iterable[Summary]) -> list[Summary]:

@@ -28,7 +28,7 @@ class _Turns:
 
     @pytest.hookimpl(tryfirst=True)  # before plugins that execute failed tests again: a failed run is a result
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        if not self._ahead.takes(item):
+        if not self._ahead.takes(item) or self._ahead.leaves_out(item):
             return None
         assert isinstance(item, pytest.Function)
         self._ahead.turn(item, nextitem)

@@ -19,11 +19,20 @@ from pytest_llmexp.core.errors import RunTimeoutError
 from pytest_llmexp.runtest.async_fixtures import on_the_loop
 from pytest_llmexp.runtest.collection import RunPlan, plan_key
 from pytest_llmexp.runtest.loop import GRACE_S, wait_for
-from pytest_llmexp.runtest.outcomes import NOTE, RunOutcome, make_safe, next_outcome, shorten, tolerate
+from pytest_llmexp.runtest.outcomes import (
+    NOTE,
+    RunOutcome,
+    make_safe,
+    next_outcome,
+    refused_outcome,
+    show_refusal,
+    tolerate,
+)
 from pytest_llmexp.runtest.private_api import body_arguments
 from pytest_llmexp.runtest.session import ExperimentSession
-from pytest_llmexp.tracking.recorder import RunRecorder, current_scope, entered
+from pytest_llmexp.tracking.recorder import RunRecorder, RunStopped, current_scope, entered
 from pytest_llmexp.tracking.replay import ReplayMissError
+from pytest_llmexp.tracking.spending import SpendingStop, UnpricedModel
 
 if TYPE_CHECKING:
     from pytest_llmexp.runtest.bodies import Body
@@ -44,7 +53,10 @@ class RunInProgress:
 
     def note_phase(self, report: pytest.TestReport, call: pytest.CallInfo[Any], path: Path) -> None:
         """Take in a phase and make its report fit to be shown."""
-        self._outcome = next_outcome(self._outcome, call)
+        self._outcome = self._after(call)
+        refusal = refused_call(call) or (self.recorder.refusal if report.when == "call" else None)
+        if refusal is not None:
+            show_refusal(report, refusal, call.excinfo, path)
         tolerated = (
             report.failed
             and report.when == "call"
@@ -54,12 +66,14 @@ class RunInProgress:
         )
         if tolerated:
             tolerate(report)
-        if call.excinfo is not None and call.excinfo.errisinstance(ReplayMissError):
-            shorten(report, call.excinfo, path)
         make_safe(report, self._redact)
         if report.when == "call":
             metrics = {name: metric.value for name, metric in self.recorder.metrics.items()}
             setattr(report, NOTE, {"metrics": metrics, "tolerated": tolerated})
+
+    def _after(self, call: pytest.CallInfo[Any]) -> RunOutcome | None:
+        refusal = self.recorder.refusal or refused_call(call)
+        return refused_outcome(refusal, call) if refusal else next_outcome(self._outcome, call)
 
     @property
     def has_ended(self) -> bool:
@@ -74,7 +88,7 @@ class RunInProgress:
 
     def judge(self, call: pytest.CallInfo[Any]) -> None:
         """Hand on what the body came to, before its turn to be reported: it may have been paid for."""
-        self._judged = next_outcome(self._outcome, call)
+        self._judged = self._after(call)
         if self._judged is not None:
             judged = self._judged
             self.recorder.judge(judged.status, phase=judged.phase, error=judged.error, duration_s=judged.duration_s)
@@ -85,6 +99,12 @@ class RunInProgress:
         self.recorder.end(outcome.status, phase=outcome.phase, error=outcome.error, duration_s=outcome.duration_s)
 
 
+def refused_call(call: pytest.CallInfo[Any]) -> RunStopped | None:
+    """Return the refusal of a call that ended a phase."""
+    error = call.excinfo.value if call.excinfo else None
+    return error if isinstance(error, SpendingStop | UnpricedModel | ReplayMissError) else None
+
+
 run_key = pytest.StashKey[RunInProgress]()
 
 
@@ -92,7 +112,7 @@ run_key = pytest.StashKey[RunInProgress]()
 def run_in_progress(item: pytest.Item, session: ExperimentSession) -> Iterator[None]:
     """Record what happens in the body of the with statement as the item's run, if the item is one and not ahead."""
     session.open_recording()  # any test may use the clients
-    if plan_key not in item.stash or session.looks_ahead(item):
+    if plan_key not in item.stash or session.looks_ahead(item) or session.is_spent():
         yield
         return
     run = begin_run(item, session)

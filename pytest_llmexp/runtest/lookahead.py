@@ -76,6 +76,10 @@ class LookAhead:
         """Say whether an item's body may overlap with others."""
         return self.lanes.lane(item) is not None
 
+    def leaves_out(self, item: pytest.Item) -> bool:
+        """Say whether an item's run is not begun, because a spending limit is reached."""
+        return item not in self._begun and self._experiment.is_spent()
+
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Sort output by run in the body of the with statement; drop what is in flight when it is left."""
@@ -201,6 +205,8 @@ class LookAhead:
         """Begin runs of the current one's lane while there is room."""
         lane = self.lanes.lane(current)
         while not (self._session.shouldfail or self._session.shouldstop or self._may_stop()):
+            if self._experiment.is_spent():
+                break
             if self._running >= self._limit or len(self._begun) >= self._limit * AHEAD:
                 break
             item = self._upcoming.after(current, self._begun)

@@ -1,4 +1,4 @@
-"""Options of the command line, the environment and the ini file, read once into `Settings`. Imports pytest only."""
+"""Options of the command line, the environment and the ini file, read once into `Settings`. Light to import."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
+
+from pytest_llmexp.runtest.amounts import parse_amount, parse_prices, parse_tokens
 
 if TYPE_CHECKING:
     from pytest_llmexp.core.models import Synchronous
 
+T = TypeVar("T")
 SYNCHRONOUS = ("normal", "full")
 REPLAY = ("off", "auto", "only")
 CAPTURE = ("http", "off")
@@ -23,7 +26,8 @@ DEFAULT_CONCURRENCY = 8
 class Settings(NamedTuple):  # making a dataclass would be a fifth of what loading the plugin costs
     """What the user asked for. Paths are absolute; `name` None means the git branch.
 
-    `concurrency` is the number of test bodies in flight, over all processes; `timeout` is in seconds.
+    `concurrency` is the number of test bodies in flight, over all processes; `timeout` is in seconds, `max_cost`
+    in USD, `prices` in USD for a million input and a million output tokens of a model.
     """
 
     name: str | None = None
@@ -42,11 +46,14 @@ class Settings(NamedTuple):  # making a dataclass would be a fifth of what loadi
     replay_from: str | None = None
     resume: str | None = None  # empty: the latest experiment
     resume_anyway: bool = False
+    max_cost: float | None = None
+    max_tokens: int | None = None
+    prices: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain data that can be sent to a worker."""
         lists = {"gates": list(self.gates), "exclusive_fixtures": list(self.exclusive_fixtures)}
-        return {**self._asdict(), **lists, "tags": dict(self.tags)}
+        return {**self._asdict(), **lists, "tags": dict(self.tags), "prices": dict(self.prices)}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Settings:
@@ -72,6 +79,8 @@ def add_options(parser: pytest.Parser) -> None:
         ),
         ("model", "MODEL", "Ask this model where a bot names none; local-sampler is the built-in stand-in"),
         ("base-url", "URL", "Send calls to this OpenAI-compatible server"),
+        ("max-cost", "USD", "Start no call once the experiment's calls cost so much, all workers together"),
+        ("max-tokens", "N", "Start no call once so many tokens were sent and received, all workers together"),
     ):
         variable = "LLMEXP_" + name.replace("-", "_").upper()
         ini = "experiment_" + name.replace("-", "_")
@@ -108,6 +117,12 @@ def add_options(parser: pytest.Parser) -> None:
         "experiment_timeout", "Seconds that a run's body may take where its mark gives no timeout", default=None
     )
     parser.addini(
+        "experiment_prices",
+        "Prices that win over the known ones, one a line: MODEL = INPUT, OUTPUT in USD per million tokens",
+        type="linelist",
+        default=[],
+    )
+    parser.addini(
         "experiment_exclusive_fixtures",
         "Fixtures that change the whole process, as monkeypatch does: runs that use them are executed one at a time",
         type="args",
@@ -121,7 +136,7 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str] | None = Non
     Raises pytest.UsageError for values that cannot work.
     """
     reader = _Reader(config, os.environ if environ is None else environ)
-    runs, concurrency = reader.one("runs"), reader.one("concurrency")
+    concurrency = reader.one("concurrency")
     synchronous = str(config.getini("experiment_db_synchronous"))
     if synchronous not in SYNCHRONOUS:
         raise pytest.UsageError(f"ini experiment_db_synchronous is {synchronous!r}; allowed: {', '.join(SYNCHRONOUS)}")
@@ -131,7 +146,7 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str] | None = Non
     _check_replay(mode, replay, replay_from, capture)
     return Settings(
         name=_name(reader.one("name")),
-        runs=None if runs is None else _count(runs.text, runs.where),
+        runs=_optional(_count, reader.one("runs")),
         db=_database(reader.one("db"), config),
         tags=_tags(reader.many("tag")),
         model=_text(reader.one("model")),
@@ -146,6 +161,9 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str] | None = Non
         replay_from=_replay_from(replay_from),
         resume=config.getoption("--experiment-resume"),
         resume_anyway=config.getoption("--experiment-resume-anyway"),
+        max_cost=_optional(parse_amount, reader.one("max_cost")),
+        max_tokens=_optional(parse_tokens, reader.one("max_tokens")),
+        prices=parse_prices(config.getini("experiment_prices")),
     )
 
 
@@ -193,6 +211,10 @@ class _Reader:
     def _ini_folder(self) -> Path:
         inipath = self._config.inipath
         return inipath.parent if inipath else self._config.rootpath
+
+
+def _optional(parse: Callable[[str, str], T], given: _Given | None) -> T | None:
+    return None if given is None else parse(given.text, given.where)
 
 
 def _name(given: _Given | None) -> str | None:

@@ -12,6 +12,8 @@ import pytest
 from pytest_llmexp.core.models import Phase, RunStatus
 from pytest_llmexp.core.printable import printable
 from pytest_llmexp.tracking.recorder import RunStopped
+from pytest_llmexp.tracking.replay import ReplayMissError
+from pytest_llmexp.tracking.spending import SpendingStop, UnpricedModel
 
 NOTE = "llmexp"  # the attribute of a report that carries a run's metrics and status between processes
 
@@ -24,6 +26,12 @@ class RunOutcome:
     phase: Phase | None = None
     error: str | None = None
     duration_s: float | None = None
+
+
+def refused_outcome(refusal: RunStopped, call: pytest.CallInfo[Any]) -> RunOutcome:
+    """Return the outcome of a run that had a call refused: whatever its body made of that, it says nothing."""
+    duration = call.duration if call.when == "call" else None
+    return RunOutcome(_status(refusal, "call"), "call", str(refusal), duration)
 
 
 def next_outcome(earlier: RunOutcome | None, call: pytest.CallInfo[Any]) -> RunOutcome | None:
@@ -46,12 +54,32 @@ def next_outcome(earlier: RunOutcome | None, call: pytest.CallInfo[Any]) -> RunO
 def _status(error: BaseException, phase: Phase) -> RunStatus:
     if isinstance(error, pytest.skip.Exception):
         return "skipped"
+    if isinstance(error, UnpricedModel | ReplayMissError):
+        return "error"
     if isinstance(error, RunStopped):
         return "crashed"  # the session ended in its middle
     if isinstance(error, pytest.fail.Exception) and "from pytest-timeout" in str(error):
         return "error"  # it calls pytest.fail, but a timeout says nothing of quality
     expected = (AssertionError, pytest.fail.Exception, pytest.xfail.Exception)
     return "failed" if phase == "call" and isinstance(error, expected) else "error"
+
+
+def show_refusal(
+    report: pytest.TestReport, refusal: RunStopped, excinfo: pytest.ExceptionInfo[BaseException] | None, path: Path
+) -> None:
+    """Make a report say why a call was refused: of a run left out as skipped, otherwise as failed.
+
+    `path` is the test's file.
+    """
+    if hasattr(report, "wasxfail"):
+        del report.wasxfail
+    if isinstance(refusal, SpendingStop):
+        path, line, _ = report.location
+        report.outcome, report.longrepr = "skipped", (path, (line or 0) + 1, str(refusal))
+    elif isinstance(refusal, ReplayMissError) and excinfo is not None and excinfo.value is refusal:
+        report.longrepr = _short(excinfo, path)
+    elif isinstance(refusal, UnpricedModel | ReplayMissError):
+        report.outcome, report.longrepr = "failed", str(refusal)
 
 
 def tolerate(report: pytest.TestReport) -> None:
@@ -61,13 +89,13 @@ def tolerate(report: pytest.TestReport) -> None:
     report.longrepr = None
 
 
-def shorten(report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException], path: Path) -> None:
-    """Show of a missing replay where the test asked, and what is missing, but not the insides of a client."""
+def _short(excinfo: pytest.ExceptionInfo[BaseException], path: Path) -> Any:
+    """Return where the test asked, and why in vain, but not the insides of a client."""
     own = excinfo.traceback.cut(path=path)
     short = excinfo.getrepr(style="short", tbfilter=lambda info: own[:1] if len(own) < len(info.traceback) else own)
     if short.reprcrash is not None:
         short.reprcrash.message = str(excinfo.value)  # the line at the end of the session: without the class's address
-    report.longrepr = short
+    return short
 
 
 def make_safe(report: pytest.TestReport, redact: Callable[[str], str]) -> None:

@@ -69,7 +69,7 @@ def find_resumed(db: str, ref: str, name: str | None, *, anyway: bool) -> Resume
 
 def _chosen(store: Store, ref: str | None) -> Experiment:
     """Return the newest experiment, of this name if there is one, whatever became of it."""
-    named = [experiment for experiment in store.experiments() if ref in (None, experiment.name)]
+    named = store.experiments(limit=1) if ref is None else store.experiments_named(ref)
     return named[0] if named else store.experiment(ref or "")
 
 

@@ -16,7 +16,18 @@ from pytest_llmexp.core.errors import ConfigurationError, StoreError
 from pytest_llmexp.core.gates import parse_gate
 from pytest_llmexp.core.models import Experiment
 from pytest_llmexp.core.redact import Redactor
-from pytest_llmexp.lifecycle import Outcome, Spent, absent_runs, begin, default_name, finish, reopen, spent_so_far
+from pytest_llmexp.core.spending import Limits
+from pytest_llmexp.lifecycle import (
+    LimitStop,
+    Outcome,
+    Spent,
+    absent_runs,
+    begin,
+    default_name,
+    finish,
+    reopen,
+    spent_so_far,
+)
 from pytest_llmexp.recording import Recording
 from pytest_llmexp.replaying import ReplayFrom, make_replay
 from pytest_llmexp.runtest.collection import plan_key
@@ -66,6 +77,7 @@ class ExperimentSession:
         self.executing = False  # whether this process is in its loop over the items
         self.left_behind = False  # whether a run may go on although it has ended
         self.expected = 0  # items, where other processes execute them
+        self.stops: list[str | None] = []  # of processes where a spending limit refused something: what else was wrong
         self.dropped = 0  # runs in flight when the session stopped
         self.resumed: Resumed | None = None
         self.kept: list[pytest.Item] = []  # of an experiment that goes on, those whose run has ended
@@ -117,9 +129,10 @@ class ExperimentSession:
 
     def _go_on(self, store: Store) -> None:
         earlier = store.experiment(self.experiment_id)
+        prices = self.settings.prices if self.limits.cost_usd is not None else None
         self.problems.extend(earlier.metadata.get("problems") or [])
         self.plan = merge_plans(earlier.metadata.get("plan") or {}, self.plan)
-        self.experiment = reopen(store, earlier, folder=self._rootpath, metadata={"plan": self.plan})
+        self.experiment = reopen(store, earlier, folder=self._rootpath, metadata={"plan": self.plan}, prices=prices)
 
     def prepare_end(self) -> None:
         """Import what only the end needs, in the background: called once there is nothing to do but wait."""
@@ -139,6 +152,8 @@ class ExperimentSession:
                 capture=self.settings.capture != "off",
                 replay=self._replay(),
                 resumed=self.resumed is not None,
+                limits=self.limits,
+                prices=self.settings.prices,
             )
             self.recording.open()
             if self.worker:
@@ -167,7 +182,19 @@ class ExperimentSession:
 
     def spent(self) -> Spent:
         """Return what the calls came to so far, in the process that began the experiment."""
-        return Spent(0, None) if self._store is None else spent_so_far(self._store, self.experiment_id)
+        if self._store is None:
+            return Spent(0, None)
+        return spent_so_far(self._store, self.experiment_id, self.settings.prices)
+
+    @property
+    def limits(self) -> Limits:
+        """What the experiment may use up."""
+        return Limits(self.settings.max_cost, self.settings.max_tokens)
+
+    def is_spent(self) -> bool:
+        """Say whether no run is begun any more, because a spending limit is reached."""
+        ledger = self.recording.ledger if self.recording else None
+        return ledger is not None and ledger.is_reached()
 
     def note_look_ahead(self, ahead: LookAhead) -> None:
         """Keep what is to be said of it."""
@@ -187,6 +214,8 @@ class ExperimentSession:
             with suppress(TimeoutError):  # of a loop that a run has blocked
                 self.loop.submit(recording.clients.aclose()).result(GRACE_S)
         self.loop.close()
+        if recording is not None and recording.ledger is not None and recording.ledger.refused:
+            self.stops.append(recording.ledger.trouble)
         if recording is not None:
             self.problems.extend(recording.close())
 
@@ -214,6 +243,8 @@ class ExperimentSession:
             planned=planned,
             partial={test: part["of"] for test, part in plan.items() if sum(part["cases"].values()) < part["of"]},
             problems=self.problems,
+            prices=self.settings.prices,
+            stop=LimitStop(self.limits, next(filter(None, self.stops), None)) if self.stops else None,
             interrupted=interrupted and (bool(absent or self.dropped or self.unreported) or not judged),
         )
         self.experiment = self.outcome.experiment
@@ -224,7 +255,8 @@ class ExperimentSession:
         if self.resumed is not None and self.recording is None:
             self._hand_in_plan()  # it had nothing left to execute
         self.close_recording()
-        return {name: getattr(self, name) for name in ("problems", "notices", "alone", "dropped", "unreported")}
+        told = ("problems", "notices", "alone", "dropped", "unreported", "stops")
+        return {name: getattr(self, name) for name in told}
 
     def take_report(self, report: Mapping[str, Any]) -> None:
         """Take in what a worker reported at its end."""
@@ -232,6 +264,7 @@ class ExperimentSession:
         self.notices.extend(notice for notice in report["notices"] if notice not in self.notices)
         self.alone.update(report["alone"])
         self.dropped += report["dropped"]
+        self.stops.extend(report["stops"])
         self.unreported += report["unreported"]
 
     def node_ids(self, tests: Collection[str]) -> list[str]:

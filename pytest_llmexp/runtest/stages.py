@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
 from pytest_llmexp.core.errors import LlmexpError, StoreError
-from pytest_llmexp.runtest.collection import plan_items, test_name
+from pytest_llmexp.core.spending import stop_line
+from pytest_llmexp.runtest.collection import plan_items, plan_key, test_name
 from pytest_llmexp.runtest.concurrency import runs_overlap
 from pytest_llmexp.runtest.distributed import is_controller
 from pytest_llmexp.runtest.gate_reports import gate_node_id, gate_reports, log_quietly, trouble_reports
@@ -17,7 +18,9 @@ from pytest_llmexp.runtest.once import run_experiments_once
 from pytest_llmexp.runtest.private_api import remember_as_failed
 from pytest_llmexp.runtest.progress import start_line
 from pytest_llmexp.runtest.resuming import find_remainder, leave_out
+from pytest_llmexp.runtest.scheduling import is_run
 from pytest_llmexp.runtest.session import ExperimentSession, make_plan
+from pytest_llmexp.runtest.spending import forecast, limited
 from pytest_llmexp.runtest.state import PluginState
 from pytest_llmexp.runtest.terminal import header
 
@@ -77,19 +80,26 @@ def keep_plan(state: PluginState, items: list[pytest.Item]) -> None:
         session.plan = make_plan([*items, *session.kept], session.collected)
 
 
-def begin_as_controller(config: pytest.Config, state: PluginState, items: int) -> None:
-    """Begin the experiment when the first worker collected runs, among so many items: before any is executed."""
+def begin_as_controller(config: pytest.Config, state: PluginState, node_ids: Sequence[str]) -> None:
+    """Begin the experiment when the first worker collected these items: before any is executed."""
     session = state.make_session()
     if session.experiment is not None:
         return
-    session.expected = items
+    session.expected = len(node_ids)
     session.begin()
     session.prepare_end()  # while the workers work
     start_line(config, session.spent, lambda: session.expected)
+    if not config.option.collectonly:
+        planned = Counter(node_id.partition("[")[0] for node_id in node_ids if is_run(node_id))
+        _tell(config, [header(session, config), *forecast(session, planned)])
+
+
+def _tell(config: pytest.Config, lines: Iterable[str]) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and config.get_verbosity() >= 0 and not config.option.collectonly:
-        reporter.ensure_newline()
-        reporter.write_line(header(session, config))
+    if reporter is not None and config.get_verbosity() >= 0:
+        for line in lines:
+            reporter.ensure_newline()
+            reporter.write_line(line)
 
 
 @contextmanager
@@ -105,6 +115,8 @@ def around_loop(session: pytest.Session, state: PluginState) -> Iterator[None]:
         return
     if not is_controller(config) and state.session is not None:
         state.session.begin()
+        planned = Counter(item.stash[plan_key].test for item in session.items if plan_key in item.stash)
+        _tell(config, forecast(state.session, planned))
         total = len(session.items)
         state.session.line = start_line(config, state.session.spent, lambda: total)
     try:
@@ -116,15 +128,18 @@ def around_loop(session: pytest.Session, state: PluginState) -> Iterator[None]:
     _finish(session, state, interrupted=False)
 
 
-def _overlapping(session: pytest.Session, state: PluginState) -> AbstractContextManager[None]:
+@contextmanager
+def _overlapping(session: pytest.Session, state: PluginState) -> Iterator[None]:
     if state.session is None or is_controller(session.config):
-        return nullcontext()
-    return runs_overlap(session, state.session)
+        yield
+        return
+    with limited(session.config, state.session), runs_overlap(session, state.session):
+        yield
 
 
 def _finish(session: pytest.Session, state: PluginState, *, interrupted: bool, judged: bool = True) -> None:
     if is_controller(session.config) and state.settings.resume is not None and not state.usage_error:
-        begin_as_controller(session.config, state, 0)  # its workers had nothing left to execute
+        begin_as_controller(session.config, state, [])  # its workers had nothing left to execute
     experiment = state.session
     if experiment is None or experiment.experiment is None:
         return
@@ -140,6 +155,8 @@ def _finish(session: pytest.Session, state: PluginState, *, interrupted: bool, j
     if experiment.problems:
         lost = f"{len(experiment.problems)} record(s) could not be stored, the first: {experiment.problems[0]}"
         log_quietly(session.config, trouble_reports("recording", lost))
+    if stop := outcome.experiment.metadata.get("spending_stop"):
+        log_quietly(session.config, trouble_reports("spending", stop_line(stop)))
     failed = [verdict for verdict in outcome.verdicts if verdict.verdict == "failed"]
     remember_as_failed(
         session.config,

@@ -13,14 +13,18 @@ if TYPE_CHECKING:
     from pytest_llmexp.store.recorded import StoredAnswers
     from pytest_llmexp.store.salvaging import salvage
     from pytest_llmexp.store.store import CallTotals, Store, UnpricedCall
+    from pytest_llmexp.store.usage import ModelUsage, UsageByTest, UsageOfTest
     from pytest_llmexp.store.writer import Writer
 
 __all__ = [
     "CallTotals",
     "Diagnosis",
+    "ModelUsage",
     "Store",
     "StoredAnswers",
     "UnpricedCall",
+    "UsageByTest",
+    "UsageOfTest",
     "Writer",
     "diagnose",
     "open_store",
@@ -30,8 +34,11 @@ __all__ = [
 _MODULES = {
     "CallTotals": "store",
     "Diagnosis": "doctor",
+    "ModelUsage": "usage",
     "Store": "store",
     "StoredAnswers": "recorded",
+    "UsageOfTest": "usage",
+    "UsageByTest": "usage",
     "UnpricedCall": "store",
     "Writer": "writer",
     "diagnose": "doctor",

@@ -5,8 +5,6 @@ Opens nothing itself (see opening.py). A Store may be shared by threads, and use
 
 from __future__ import annotations
 
-import difflib
-import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -15,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import URL, ColumnElement, Engine, bindparam, case, delete, func, select, update
 
-from pytest_llmexp.core.errors import StoreError, UnknownExperimentError
+from pytest_llmexp.core.errors import StoreError
 from pytest_llmexp.core.models import (
     Annotation,
     BotSpec,
@@ -31,13 +29,16 @@ from pytest_llmexp.core.models import (
     Summary,
     Verdict,
 )
+from pytest_llmexp.core.spending import Spending
 from pytest_llmexp.core.summary import Evidence, MetricValue, RunOutcome
 from pytest_llmexp.store import schema
 from pytest_llmexp.store.codec import Redact, decode_text, encode_text
 from pytest_llmexp.store.connections import Connections
 from pytest_llmexp.store.evidence import read_evidence, read_outcomes, read_values_by_run
 from pytest_llmexp.store.lock import FileLock
+from pytest_llmexp.store.naming import find_experiment
 from pytest_llmexp.store.records import RecordDecoder, RecordEncoder
+from pytest_llmexp.store.usage import ModelUsage, UsageByTest, read_spending, read_test_usage, read_usage
 
 R = TypeVar("R", bound=Record)
 NOT_AN_LLM = "(not an LLM)"  # how the built-in server signs its answers
@@ -122,17 +123,24 @@ class Store:
 
         A name of which none has finished means the latest one. Raises UnknownExperimentError.
         """
-        if exact := self._read(Experiment, schema.experiments.c.id == encode_text(ref)):
-            return exact[0]
-        named = self._named(ref)
-        back = 0
-        if not named and (match := re.fullmatch(r"(.*)~(\d{1,9})", ref, re.DOTALL)):
-            named, back = self._named(match[1]), int(match[2])
-            if back >= len(named) > 0:
-                raise UnknownExperimentError(f"{ref!r} goes too far back: {len(named)} named {match[1]!r} are stored")
-        if not named:
-            raise UnknownExperimentError(self._unknown(ref))
-        return named[back]
+        return find_experiment(self, ref)
+
+    def experiment_of_id(self, experiment_id: str) -> Experiment | None:
+        """Return the experiment with exactly this id."""
+        found = self._read(Experiment, schema.experiments.c.id == encode_text(experiment_id))
+        return found[0] if found else None
+
+    def experiments_named(self, name: str) -> list[Experiment]:
+        """Return the experiments of a name, newest first."""
+        rows = schema.experiments.c
+        return self._read(Experiment, rows.name == self._text(name), order=[rows.id.desc()])
+
+    def names(self) -> list[str]:
+        """Return the names of the experiments, the one used last first."""
+        rows = schema.experiments.c
+        statement = select(rows.name).group_by(rows.name).order_by(func.max(rows.id).desc())
+        with self._connections.reading() as connection:
+            return [decode_text(name) for name in connection.execute(statement).scalars()]
 
     def running_experiments(self) -> list[Experiment]:
         """Return the experiments that nobody has finished yet, oldest first."""
@@ -297,18 +305,20 @@ class Store:
         with self._connections.reading() as connection:
             return CallTotals(*connection.execute(statement).one())
 
-    def usage(self, experiment_id: str) -> list[tuple[str | None, str, int | None, int | None, int | None]]:
-        """Return model, endpoint and the sums of input, output and cached tokens, by model and endpoint."""
-        calls = schema.calls.c
-        model = func.coalesce(calls.model_returned, calls.model_requested)
-        sums = (func.sum(calls.input_tokens), func.sum(calls.output_tokens), func.sum(calls.cached_tokens))
-        statement = (
-            select(model, calls.endpoint, *sums)
-            .where(calls.experiment_id == experiment_id, calls.status != "running")
-            .group_by(model, calls.endpoint)
-        )
+    def usage(self, experiment_id: str) -> list[ModelUsage]:
+        """Return the sums of tokens by model and endpoint."""
         with self._connections.reading() as connection:
-            return [tuple(row) for row in connection.execute(statement)]
+            return read_usage(connection, experiment_id)
+
+    def spending(self, experiment_id: str) -> Spending:
+        """Return what the calls that have ended used up; a replayed call uses nothing."""
+        with self._connections.reading() as connection:
+            return read_spending(connection, experiment_id)
+
+    def test_usage(self, experiment_id: str) -> UsageByTest:
+        """Return how many runs of each test passed or failed, and what these used up, by test and model."""
+        with self._connections.reading() as connection:
+            return read_test_usage(connection, experiment_id)
 
     def crash_open_runs(self, experiment_id: str) -> int:
         """Turn the runs still running into crashed ones, and return how many there were."""
@@ -335,21 +345,6 @@ class Store:
             for rows in connection.execute(statement).partitions(_CHUNK):
                 records += decoder.records(rows)
         return records
-
-    def _named(self, name: str) -> list[Experiment]:
-        """Return the finished experiments of a name, newest first; if none finished, all of that name."""
-        rows = schema.experiments.c
-        found = self._read(Experiment, rows.name == self._text(name), order=[rows.id.desc()])
-        return [experiment for experiment in found if experiment.status == "finished"] or found
-
-    def _unknown(self, ref: str) -> str:
-        rows = schema.experiments.c
-        statement = select(rows.name).group_by(rows.name).order_by(func.max(rows.id).desc())
-        with self._connections.reading() as connection:
-            names = [decode_text(name) for name in connection.execute(statement).scalars()]
-        close = difflib.get_close_matches(ref, names, n=5, cutoff=0.5) or names[:5]
-        known = f"did you mean {', '.join(map(repr, close))}?" if close else "the store holds no experiment yet"
-        return f"no experiment has the id or name {ref!r}: {known}"
 
     def _text(self, text: str) -> str:
         """Return text as its column holds it."""

@@ -23,7 +23,7 @@ from pytest_llmexp.tracking import wire
 from pytest_llmexp.tracking.counting import CallCounter
 from pytest_llmexp.tracking.exchange import Received, Sent
 from pytest_llmexp.tracking.recorder import COMMIT_TIMEOUT_S, Scope, current_scope, entered
-from pytest_llmexp.tracking.replay import recorded_answer
+from pytest_llmexp.tracking.replay import ReplayMissError, recorded_answer
 from pytest_llmexp.tracking.sources import LOCAL_MODEL
 
 _NOT_JSON = "the answer is not JSON"
@@ -53,15 +53,24 @@ class CallInProgress:
             self.call = _new_call(scope, sent, body, key, self._counter.next())
             self._find_recorded(scope)
         if self._source is None:
+            if self._experiment.ledger is not None:
+                self._experiment.ledger.check(scope.run, str(self.call.model_requested), self.call.endpoint)
             self._experiment.put(self.call, lazily=True)
+        self._counter.made = True
         self._started = time.perf_counter()
 
     def _find_recorded(self, scope: Scope) -> None:
         """Look for a recorded answer. Raises ReplayMissError."""
         __tracebackhide__ = True
         nth = self._counter.ask(self.call.request_key or "")
-        if scope.experiment.replay is not None:
+        if scope.experiment.replay is None:
+            return
+        try:
             self._source = scope.experiment.replay.find(scope.run.run if scope.run else None, self.call, nth)
+        except ReplayMissError as miss:
+            if scope.run is not None and scope.run.refusal is None:
+                scope.run.refusal = miss  # whatever the body makes of it, the run says nothing
+            raise
 
     def replayed(self) -> Received | None:
         """Return the recorded answer that is served instead of a call, and hand on that it was."""
@@ -134,6 +143,8 @@ class CallInProgress:
             return None
         self._open = False
         self.call = replace(self.call, first_token_s=self._first, **changes)
+        if self._experiment.ledger is not None:
+            self.call = self._experiment.ledger.counted(self.call)
         if self.call.status == "error":
             self._counter.failed(self.call)
         return self._experiment.put(self.call)
@@ -142,7 +153,8 @@ class CallInProgress:
 def begin_call(sent: Sent) -> CallInProgress | None:
     """Return the call that a request is; None for any other request, outside a scope, and inside of the same call.
 
-    Raises ReplayMissError where no call may be made and none is recorded.
+    Raises ReplayMissError where no call may be made and none is recorded, and RunStopped if the experiment's spending
+    limit lets no call start; neither is an Exception.
     """
     __tracebackhide__ = True
     if (scope := current_scope()) is None or not sent.content_type.startswith("application/json"):

@@ -14,6 +14,7 @@ class CallCounter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._count = 0
+        self.made = False  # whether any call was made, or answered by a recorded one
         self._failed: dict[str, list[Call]] = {}
         self._asked: Counter[str] = Counter()
 

@@ -41,15 +41,16 @@ from pytest_llmexp.tracking.counting import CallCounter
 if TYPE_CHECKING:
     from pytest_llmexp.tracking.clients import Clients
     from pytest_llmexp.tracking.replay import Replay
+    from pytest_llmexp.tracking.spending import Ledger
 
 COMMIT_TIMEOUT_S = 60.0
 PROBLEMS_KEPT = 100
 
 
 class RunStopped(BaseException):
-    """The session is ending and no call is made any more.
+    """A call is not made: the session is ending, or the call may not be made at all.
 
-    Not an Exception: a client must not try again, and a test's `except Exception` must not hold up the end.
+    Not an Exception: a client must not try again, and a test's `except Exception` must not take it for the provider's.
     """
 
 
@@ -118,9 +119,12 @@ def entered(scope: Scope | None) -> Iterator[None]:
 class ExperimentRecorder:
     """What one process records of one experiment."""
 
-    def __init__(self, experiment_id: str, sink: Sink, clients: Clients | None = None) -> None:
+    def __init__(
+        self, experiment_id: str, sink: Sink, clients: Clients | None = None, ledger: Ledger | None = None
+    ) -> None:
         self.experiment_id = experiment_id
         self.clients = clients
+        self.ledger = ledger  # of an experiment whose spending is limited
         self.problems: list[str] = []
         self.repeat: Callable[..., Any] | None = None  # how an `Experiment` block executes a function
         self._sink = sink
@@ -233,6 +237,7 @@ class RunRecorder:
         self._stored = begun  # resolved when the row, as it was last handed on, is safe
         self._safe: Run | None = None  # as it was last committed, if nothing was recorded since
         self.calls = CallCounter()
+        self.refusal: RunStopped | None = None  # of a call: whatever the body made of it, the run says nothing
         self.ended = False
         self.metrics: dict[str, Metric] = {}
         self._started = time.perf_counter()

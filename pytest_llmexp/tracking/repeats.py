@@ -9,8 +9,10 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar, cast
 
+from pytest_llmexp.core.errors import SpendingLimitError
 from pytest_llmexp.core.models import RunStatus
 from pytest_llmexp.tracking.recorder import RunRecorder, current_scope, entered
+from pytest_llmexp.tracking.spending import SpendingStop
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,7 +36,7 @@ class Results(list[Any]):
         """Call `function(result, ...)` for every result, in the scope of its run; return what the calls returned.
 
         An exception makes its run failed or an error, and stops no other; if every call raised, the first
-        exception is raised.
+        exception is raised. SpendingLimitError if a limit let a call of a model not start.
         """
 
         def evaluate_one(result: Any, run: RunRecorder) -> tuple[Any] | None:
@@ -43,6 +45,8 @@ class Results(list[Any]):
         before = len(self.errors)
         jobs = [functools.partial(evaluate_one, *pair) for pair in zip(self, self.runs, strict=True)]
         answers = call_together(jobs, self.concurrency)
+        if refusals := [run.refusal for run in self.runs if isinstance(run.refusal, SpendingStop)]:
+            raise SpendingLimitError(str(refusals[0]))
         done = [(answer[0], run) for answer, run in zip(answers, self.runs, strict=True) if answer]
         if jobs and not done:
             raise self.errors[before]
@@ -57,14 +61,21 @@ def attempt(
     """Call a function in the scope of a run and return its result, awaited if it is a coroutine.
 
     An AssertionError makes the run failed, any other exception an error; it goes to `errors`, and the answer
-    is None.
+    is None. A run of which a spending limit refused a call says nothing.
     """
     with entered(run.scope()):
         try:
             result = function(*args, **kwargs)
-            return (asyncio.run(result) if inspect.iscoroutine(result) else result,)
+            answer = (asyncio.run(result) if inspect.iscoroutine(result) else result,)
+            if run.refusal is not None:  # and the function went on without the answer
+                raise run.refusal
+            return answer
         except KeyboardInterrupt:
             raise
+        except SpendingStop as stop:
+            run.judge("crashed", phase="call", error=str(stop), duration_s=run.run.duration_s)
+            run.wait_until_stored()
+            return None
         except BaseException as error:  # SystemExit too: one run must not end the others
             errors.append(error)
             if run.run.status in ("running", "passed"):  # the first exception is what the run came to

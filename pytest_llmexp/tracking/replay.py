@@ -15,16 +15,14 @@ from pytest_llmexp.core.ids import canonical_json
 from pytest_llmexp.core.models import Call, Json, ReplayMode, Run
 from pytest_llmexp.tracking import wire
 from pytest_llmexp.tracking.exchange import Received
+from pytest_llmexp.tracking.recorder import RunStopped
 from pytest_llmexp.tracking.sources import LOCAL_MODEL
 
 _SHOWN = 60  # characters of a difference
 
 
-class ReplayMissError(BaseException):
-    """No answer is recorded for a request, and no call may be made.
-
-    Not an Exception: a client must not try again, and a test must not take it for a failing provider.
-    """
+class ReplayMissError(RunStopped):
+    """No answer is recorded for a request, and no call may be made."""
 
 
 class Place(NamedTuple):

@@ -51,6 +51,21 @@ def test_the_documented_gate_fails(suite: Suite) -> None:
     assert suite.run(f"--experiment-gate={gate[1]}").ret == pytest.ExitCode.TESTS_FAILED
 
 
+def test_the_documented_limit_stops(suite: Suite) -> None:
+    suite.write(blocks("python")[0], "test_job_names.py")
+    (arguments,) = re.findall(r"^\$ pytest (.*--experiment-max-tokens=.*)$", README, re.MULTILINE)
+    result = suite.run(*arguments.split())
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    shown = next(line for line in README.splitlines() if line.startswith("SPENDING LIMIT"))
+    assert re.sub(r"[\d,]+", "", shown) in [re.sub(r"[\d,]+", "", line) for line in result.outlines]
+
+
+def test_the_documented_prices_are_read(suite: Suite) -> None:
+    suite.pytester.makeini(blocks("ini")[0])
+    suite.write("import pytest\n@pytest.mark.experiment(n=1)\ndef test_x(): pass")
+    assert suite.run().ret == 0
+
+
 def test_ci_runs_the_line_of_the_readme() -> None:
     (line,) = re.findall(r"^\$ (.*bin/tox)$", README, re.MULTILINE)
     assert line in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
