@@ -74,8 +74,8 @@ def show_refusal(
     if hasattr(report, "wasxfail"):
         del report.wasxfail
     if isinstance(refusal, SpendingStop):
-        path, line, _ = report.location
-        report.outcome, report.longrepr = "skipped", (path, (line or 0) + 1, str(refusal))
+        file, line, _ = report.location
+        report.outcome, report.longrepr = "skipped", (file, (line or 0) + 1, str(refusal))
     elif isinstance(refusal, ReplayMissError) and excinfo is not None and excinfo.value is refusal:
         report.longrepr = _short(excinfo, path)
     elif isinstance(refusal, UnpricedModel | ReplayMissError):

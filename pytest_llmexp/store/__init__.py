@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pytest_llmexp.store.opening import open_store
     from pytest_llmexp.store.recorded import StoredAnswers
     from pytest_llmexp.store.salvaging import salvage
-    from pytest_llmexp.store.store import CallTotals, Store, UnpricedCall
-    from pytest_llmexp.store.usage import ModelUsage, UsageByTest, UsageOfTest
+    from pytest_llmexp.store.store import Store
+    from pytest_llmexp.store.usage import CallTotals, ModelUsage, UnpricedCall, UsageByTest, UsageOfTest
     from pytest_llmexp.store.writer import Writer
 
 __all__ = [
@@ -32,14 +32,14 @@ __all__ = [
 ]
 
 _MODULES = {
-    "CallTotals": "store",
+    "CallTotals": "usage",
     "Diagnosis": "doctor",
     "ModelUsage": "usage",
     "Store": "store",
     "StoredAnswers": "recorded",
     "UsageOfTest": "usage",
     "UsageByTest": "usage",
-    "UnpricedCall": "store",
+    "UnpricedCall": "usage",
     "Writer": "writer",
     "diagnose": "doctor",
     "open_store": "opening",

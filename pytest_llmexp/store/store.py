@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, ColumnElement, Engine, bindparam, case, delete, func, select, update
 
@@ -38,41 +38,21 @@ from pytest_llmexp.store.evidence import read_evidence, read_outcomes, read_valu
 from pytest_llmexp.store.lock import FileLock
 from pytest_llmexp.store.naming import find_experiment
 from pytest_llmexp.store.records import RecordDecoder, RecordEncoder
-from pytest_llmexp.store.usage import ModelUsage, UsageByTest, read_spending, read_test_usage, read_usage
+from pytest_llmexp.store.usage import (
+    CallTotals,
+    ModelUsage,
+    UnpricedCall,
+    UsageByTest,
+    read_spending,
+    read_test_usage,
+    read_usage,
+)
 
 R = TypeVar("R", bound=Record)
 NOT_AN_LLM = "(not an LLM)"  # how the built-in server signs its answers
 _CRASHED = "the process that ran this ended before the run did"
 _CHUNK = 10_000  # rows turned into records at a time
 _END = "\U0010ffff"  # sorts after whatever an id begins with
-
-
-class UnpricedCall(NamedTuple):
-    """A call without a cost, and what a price is found by."""
-
-    id: str
-    model_requested: str | None
-    model_returned: str | None
-    endpoint: str
-    input_tokens: int | None
-    output_tokens: int | None
-    cached_tokens: int | None
-    reasoning_tokens: int | None
-    started_at: str
-
-
-class CallTotals(NamedTuple):
-    """What the calls of an experiment added up to. Sums leave out what a call did not say: `unpriced` tells."""
-
-    calls: int
-    failed: int
-    unattributed: int
-    replayed: int
-    local: int
-    unpriced: int
-    input_tokens: int | None
-    output_tokens: int | None
-    cost_usd: float | None
 
 
 class Store:

@@ -13,6 +13,34 @@ from pytest_llmexp.store.codec import decode_text
 _ENDED: Final = ("passed", "failed")  # the others may have stopped before their last call
 
 
+class UnpricedCall(NamedTuple):
+    """A call without a cost, and what a price is found by."""
+
+    id: str
+    model_requested: str | None
+    model_returned: str | None
+    endpoint: str
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    started_at: str
+
+
+class CallTotals(NamedTuple):
+    """What the calls of an experiment added up to. Sums leave out what a call did not say: `unpriced` tells."""
+
+    calls: int
+    failed: int
+    unattributed: int
+    replayed: int
+    local: int
+    unpriced: int
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+
+
 class ModelUsage(NamedTuple):
     """Tokens of one model's calls; None where no call said. `started_at` is that of the first."""
 
