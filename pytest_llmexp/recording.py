@@ -79,6 +79,8 @@ class Recording:
     def close(self) -> list[str]:
         """Remove the hooks, write what is left, and return what could not be recorded."""
         self._stack.close()
+        for stream in [*self.recorder.open_streams]:  # that nobody read to the end, or closed
+            stream.end()
         self.clients.close()
         if self._reader is not None:
             self._reader.close()

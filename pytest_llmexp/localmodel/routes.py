@@ -77,6 +77,7 @@ class Route(NamedTuple):
     endpoint: Endpoint | None
 
 
+_DEPLOYMENT = r"(?:(?:/openai)?/deployments/[^/]+)?"  # on Azure
 _GEMINI_MODEL = r"/v1\w*/(?:.+/)?(?:models|tunedModels|endpoints)/[^/]+"
 
 FAMILIES = (
@@ -116,9 +117,9 @@ FAMILIES = (
         ".*",
         errors.openai,
         {
-            "/chat/completions": Completions(chat, DONE_EVENTS),
-            "/responses": Completions(responses, NAMED_EVENTS),
-            "/embeddings": embeddings.openai,
+            f"{_DEPLOYMENT}/chat/completions": Completions(chat, DONE_EVENTS),
+            f"{_DEPLOYMENT}/responses": Completions(responses, NAMED_EVENTS),
+            f"{_DEPLOYMENT}/embeddings": embeddings.openai,
         },
         catalogs.openai,
         prefix="/v1",

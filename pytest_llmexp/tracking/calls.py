@@ -22,7 +22,7 @@ from pytest_llmexp.core.models import Call, Json
 from pytest_llmexp.tracking import wire
 from pytest_llmexp.tracking.counting import CallCounter
 from pytest_llmexp.tracking.exchange import Received, Sent
-from pytest_llmexp.tracking.recorder import COMMIT_TIMEOUT_S, Scope, current_scope, entered
+from pytest_llmexp.tracking.recorder import COMMIT_TIMEOUT_S, OpenStream, Scope, current_scope, entered
 from pytest_llmexp.tracking.replay import ReplayMissError, recorded_answer
 from pytest_llmexp.tracking.sources import LOCAL_MODEL
 
@@ -86,6 +86,11 @@ class CallInProgress:
         with entered(replace(self._scope, sending=self.call.request_key)):
             self._started = time.perf_counter()
             yield
+
+    @property
+    def open_streams(self) -> set[OpenStream]:
+        """Streamed answers of the experiment that did not end yet."""
+        return self._experiment.open_streams
 
     def chunk(self) -> None:
         """Note the time of the first piece of a streamed answer."""

@@ -60,6 +60,13 @@ class Sink(Protocol):
     def put(self, *records: Record, lazily: bool = False) -> Future[None]: ...
 
 
+class OpenStream(Protocol):
+    """A streamed answer that did not end yet."""
+
+    def end(self) -> Future[None] | None:
+        """Hand on what came so far."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asking:
     """One question to a bot: its calls (tool rounds, repairs) hang under the first."""
@@ -133,6 +140,7 @@ class ExperimentRecorder:
         self._known: set[str] = set()
         self.loose = CallCounter()
         self.replay: Replay | None = None
+        self.open_streams: set[OpenStream] = set()
         self.stopped = False  # whether calls are refused
 
     def begin_run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from pytest_llmexp.tracking import wire
 from pytest_llmexp.tracking.calls import CallInProgress
 from pytest_llmexp.tracking.exchange import Received
 
@@ -27,17 +28,26 @@ class Copy:
         self._open = True
         self.decode = decode
         self.complete = False
+        call.open_streams.add(self)
 
-    def add(self, chunk: bytes) -> None:
-        """Keep a piece."""
+    def add(self, chunk: bytes) -> bool:
+        """Keep a piece, and tell whether it was the last: then `finish` comes before the caller gets it.
+
+        Clients that know the end mark of a stream do not read on to its end, and may never close it.
+        """
         self._call.chunk()
         self._chunks.append(chunk)
+        if wire.may_end_with(chunk) and self._open:
+            streamed = wire.read_stream(self._content_type, b"".join(self._chunks))
+            self.complete = self.complete or streamed.problem is None
+        return self.complete
 
     def end(self, error: BaseException | None = None) -> Future[None] | None:
         """Hand on what came; `error` is what ended it before its time."""
         if not self._open:
             return None
         self._open = False
+        self._call.open_streams.discard(self)
         try:
             content = b"".join(self._chunks)
             content = self.decode(content) if self.decode else content

@@ -101,9 +101,7 @@ def _tee(inner: Any, copy: Copy) -> Any:
                 copy.end(error)  # a cancelled task must not wait
                 raise
             piece = read[0] if isinstance(read, tuple) else read
-            if piece:
-                copy.add(piece)
-            if inner.at_eof():
+            if (piece and copy.add(piece)) or inner.at_eof():
                 copy.complete = True
                 await copy.finish_async()
             return read

@@ -109,7 +109,8 @@ def _tee(library: ModuleType, inner: Any, copy: Copy) -> Any:
         def __iter__(self) -> Iterator[bytes]:
             try:
                 for chunk in inner:
-                    copy.add(chunk)
+                    if copy.add(chunk):
+                        copy.finish()
                     yield chunk
                 copy.complete = True
             except Exception as error:
@@ -140,7 +141,8 @@ def _tee_async(library: ModuleType, inner: Any, copy: Copy) -> Any:
         async def __aiter__(self) -> AsyncIterator[bytes]:
             try:
                 async for chunk in inner:
-                    copy.add(chunk)
+                    if copy.add(chunk):
+                        await copy.finish_async()
                     yield chunk
                 copy.complete = True
             except Exception as error:

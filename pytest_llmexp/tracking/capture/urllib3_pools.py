@@ -115,9 +115,7 @@ def _tee(inner: Any, copy: Copy, decode: Callable[[bytes], bytes]) -> Any:
     def note(piece: bytes, last: bool, decoded: bool | None) -> None:
         if not (inner.decode_content if decoded is None else decoded):
             copy.decode = decode
-        if piece:
-            copy.add(piece)
-        if last:
+        if (piece and copy.add(piece)) or last:
             copy.complete = True
             copy.finish()
 

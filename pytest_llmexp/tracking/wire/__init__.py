@@ -8,7 +8,15 @@ module per wire family, listed in `families`; what belongs to none is kept as it
 from pytest_llmexp.tracking.wire.answers import read_response
 from pytest_llmexp.tracking.wire.counts import NO_USAGE, Answered
 from pytest_llmexp.tracking.wire.requests import requested_model, requested_temperature
-from pytest_llmexp.tracking.wire.streamed import BROKE_OFF, NO_EVENT, Streamed, is_stream, read_stream, restore_stream
+from pytest_llmexp.tracking.wire.streamed import (
+    BROKE_OFF,
+    NO_EVENT,
+    Streamed,
+    is_stream,
+    may_end_with,
+    read_stream,
+    restore_stream,
+)
 
 __all__ = [
     "BROKE_OFF",
@@ -17,6 +25,7 @@ __all__ = [
     "Answered",
     "Streamed",
     "is_stream",
+    "may_end_with",
     "read_response",
     "read_stream",
     "requested_model",

@@ -16,6 +16,7 @@ from pytest_llmexp.tracking.wire.shapes import part, text
 BROKE_OFF = "the stream broke off before its end"
 NO_EVENT = "the stream held no event"
 _LONGEST_MESSAGE = 2000
+_END_MARKS = (b"[DONE]", b"message_stop", b"response.completed", b"response.incomplete", b'"done":true')
 
 
 class Streamed(NamedTuple):
@@ -41,6 +42,11 @@ _FRAMINGS = {
 def is_stream(content_type: str) -> bool:
     """Tell whether a response of this content type comes event by event."""
     return _essence(content_type) in _FRAMINGS
+
+
+def may_end_with(piece: bytes) -> bool:
+    """Tell whether a piece of a stream may hold its end mark, after which many clients read no further."""
+    return any(mark in piece.replace(b": ", b":") for mark in _END_MARKS)
 
 
 def read_stream(content_type: str, content: bytes) -> Streamed:

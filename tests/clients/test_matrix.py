@@ -1,0 +1,77 @@
+"""The calls of every client: captured once, attributed, and served again with the server gone."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from pytest_llmexp.localmodel import LocalModelServer
+from pytest_llmexp.replaying import ReplayFrom
+from tests.clients.asking import WAYS, Way
+from tests.tracking.conftest import Lab
+
+# clients leave connections to the garbage collector, and frameworks warn of what they use of others
+pytestmark = pytest.mark.filterwarnings("ignore")
+OPENAI_2 = openai.__version__.startswith("2.")
+NEEDED = {"openai", "anthropic", "google.genai", "ollama", "langchain_openai", "instructor", "pydantic_ai", "aiohttp"}
+NEEDED |= {"requests", "urllib3"} | ({"litellm"} if OPENAI_2 else {"boto3"})
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+HERE = {name: way for name, way in WAYS.items() if _installed(way.needs)}
+
+
+def test_every_client_of_this_environment_is_here() -> None:
+    assert {way.needs for way in HERE.values()} >= NEEDED
+
+
+@pytest.fixture
+def server() -> Iterator[LocalModelServer]:
+    """The sampling model: every answer is another one."""
+    with LocalModelServer() as started:
+        yield started
+
+
+def answers(lab: Lab, way: Way) -> Any:
+    with lab.run():
+        if inspect.iscoroutinefunction(way.ask):
+            return asyncio.run(way.ask(lab.server.root_url))
+        return way.ask(lab.server.root_url)
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_a_call_is_captured_once_and_replayed(name: str, server: LocalModelServer, tmp_path: Path) -> None:
+    way = HERE[name]
+    first = Lab(server, tmp_path)
+    answered = answers(first, way)
+    assert first.close() == []
+    assert len(server.requests) == way.calls
+    made = first.calls()
+    assert len(made) == way.calls
+    (run,) = first.store.runs(first.id)
+    for call in made:
+        assert (call.run_id, call.status, call.error) == (run.id, "ok", None)
+        assert call.model_requested in ("m", "arn:aws:bedrock:us-east-1::foundation-model/m")
+        assert call.latency_s is not None
+        assert not way.tokens or call.input_tokens
+    first.store.close()
+
+    server.close()
+    second = Lab(server, tmp_path, replay=ReplayFrom("only"))
+    assert answers(second, way) == answered
+    assert second.close() == []
+    assert [call.replayed_from for call in second.calls()] == [call.id for call in made]
+    second.store.close()
