@@ -155,6 +155,7 @@ def _new_call(scope: Scope, request: Any, body: Json, key: str, ordinal: int) ->
         experiment_id=scope.experiment.experiment_id,
         run_id=scope.run.run.id if scope.run else None,
         parent_call_id=earlier[0] if earlier else None,
+        step_id=scope.step_id,
         ordinal=ordinal,
         role=scope.role,
         bot_id=scope.asking.bot.id if scope.asking else None,

@@ -1,6 +1,6 @@
 """The run in progress, and the one ContextVar.
 
-A `Scope` says where a record belongs: to which experiment, run and bot, and whether it is generation or
+A `Scope` says where a record belongs: to which experiment, run, step and bot, and whether it is generation or
 evaluation. Scopes are immutable; entering one sets the ContextVar, so nested calls, tasks and (with
 `threads.context_follows_threads`) threads see their own. Knows core only.
 """
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -74,16 +74,17 @@ class Scope:
     run: RunRecorder | None = None
     asking: Asking | None = None
     role: Role = "generation"
+    step_id: str | None = None
 
 
 _scope: ContextVar[Scope | None] = ContextVar("llmexp_scope", default=None)
 
 
 def current_scope() -> Scope | None:
-    """Return the scope of this context; its run is left out once it has ended."""
+    """Return the scope of this context; its run, with what is in it, is left out once it has ended."""
     scope = _scope.get()
     if scope and scope.run and scope.run.ended:
-        return replace(scope, run=None, asking=None)
+        return replace(scope, run=None, asking=None, step_id=None)
     return scope
 
 
@@ -109,8 +110,8 @@ def entered(scope: Scope | None) -> Iterator[None]:
     finally:
         try:
             _scope.reset(token)
-        except ValueError:  # left in another context than entered: a notebook's cells are tasks of their own
-            _scope.set(None)
+        except ValueError:  # left in another context than entered: the parts of an async fixture are tasks of their own
+            _scope.set(None if token.old_value is Token.MISSING else token.old_value)
 
 
 class ExperimentRecorder:
