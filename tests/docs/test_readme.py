@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from pytest_llmexp.cli import main
 from tests.conftest import Suite
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +45,22 @@ def test_the_example_without_pytest_runs(tmp_path: Path) -> None:
     assert (tmp_path / "message_log.db").exists()
 
 
+def test_the_steps_shown_are_those_of_the_example(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite.write(blocks("python")[2], "test_answers.py")
+    (shown,) = (text.splitlines() for text in blocks("console") if "test_answers.py" in text)
+    assert shown[0].startswith("$ pytest ")
+    assert suite.run(*shown[0].split()[2:]).ret == 0
+    monkeypatch.chdir(suite.path)
+    printed = CliRunner().invoke(main, shown[1].split()[2:]).output.splitlines()
+
+    def shape(lines: list[str]) -> list[str]:
+        """The words, without numbers, ids and what the sampler said."""
+        lines = [re.sub(r"(output|assistant): \w.*", r"\1: something", line) for line in lines]
+        return [re.sub(r"[\d.]+( m?s\b)?|(run|exp)_\w+", "", line) for line in lines]
+
+    assert shape(printed) == shape(shown[2:])
+
+
 def test_the_documented_gate_fails(suite: Suite) -> None:
     suite.write(blocks("python")[0], "test_job_names.py")
     command = next(line for line in README.splitlines() if "# exits with 1" in line)
@@ -65,5 +83,5 @@ def test_every_option_is_in_the_readme(suite: Suite) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
+    for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", README):
         assert (ROOT / target).exists(), target
