@@ -12,6 +12,7 @@ from pytest_llmexp.core.redact import Redactor
 from pytest_llmexp.store import Writer, open_store
 from pytest_llmexp.tracking.capture import capturing
 from pytest_llmexp.tracking.clients import Clients
+from pytest_llmexp.tracking.otel import watching_spans
 from pytest_llmexp.tracking.recorder import ExperimentRecorder, Scope, entered
 from pytest_llmexp.tracking.sources import ModelSource
 from pytest_llmexp.tracking.threads import context_follows_threads
@@ -36,6 +37,7 @@ class Recording:
     def open(self) -> None:
         """Install the hooks that see calls and carry runs into threads, and make the experiment current."""
         self._stack.enter_context(capturing())
+        self._stack.enter_context(watching_spans(self.recorder))
         self._stack.enter_context(context_follows_threads())
         self._stack.enter_context(entered(Scope(self.recorder)))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_llmexp.core.models import Json
 
+MAX_CHARACTERS = 200_000  # kept of a value that nobody asked to keep whole
 _MAX_DEPTH = 50
 
 
@@ -94,3 +95,8 @@ class Shortener:
             self.left -= 2
             items.append(self(item))
         return items
+
+
+def kept(value: Any) -> Json:
+    """Return `value` as JSON, at most about 200,000 characters of it."""
+    return Shortener(MAX_CHARACTERS)(jsonable(value))

@@ -1,7 +1,7 @@
 """Who said what in the JSON of a request and its response. Pure functions; whatever the JSON holds, they do not raise.
 
 Read are OpenAI's chat completions and responses, Anthropic's messages, Gemini's generateContent, Bedrock's converse,
-and Ollama's own chat and generate. What is none of these gives no turns.
+Ollama's own chat and generate, and the messages of OpenTelemetry's spans. What is none of these gives no turns.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from pytest_llmexp.core.models import Json
+
+_RESULTS = ("tool_result", "toolResult", "functionResponse", "function_response", "tool_call_response")
 
 
 class ToolUse(NamedTuple):
@@ -78,7 +80,7 @@ def _message(message: dict[str, Json], role: str) -> Turn:
     """Read a message with `content`; OpenAI and Ollama put reasoning, refusals and tool calls beside it."""
     thoughts = _text(message.get("reasoning_content")) or _text(message.get("thinking"))
     parts: list[Json] = [{"thinking": thoughts}] if thoughts else []
-    parts += [*_parts(message.get("content")), *filter(None, [_text(message.get("refusal"))])]
+    parts += [*_parts(message.get("content", message.get("parts"))), *filter(None, [_text(message.get("refusal"))])]
     parts += [call["function"] for call in _dicts(message.get("tool_calls")) if isinstance(call.get("function"), dict)]
     if isinstance(message.get("function_call"), dict):
         parts.append(message["function_call"])
@@ -95,7 +97,7 @@ def _item(item: dict[str, Json], role: str) -> Turn:
     if kind == "reasoning":
         texts = chain(_dicts(item.get("summary")), _dicts(item.get("content")))
         return _turn("assistant", [{"thinking": "\n".join(_text(part.get("text")) for part in texts)}])
-    return _message(item, role) if "content" in item else _turn(role, [item])
+    return _message(item, role) if "content" in item or "parts" in item else _turn(role, [item])
 
 
 def _turn(role: str, parts: list[Json]) -> Turn:
@@ -116,14 +118,14 @@ def _read_part(part: Json) -> str | ToolUse:
         return part if isinstance(part, str) else _json(part)
     if (use := _tool_use(part)) is not None:
         return use
-    for name in ("tool_result", "toolResult", "functionResponse", "function_response"):
+    for name in _RESULTS:
         if part.get("type") == name or isinstance(part.get(name), dict):
             result = part[name] if isinstance(part.get(name), dict) else part
-            return _result(result.get("content", result.get("response")))
+            return _result(next((result[key] for key in ("content", "response", "result") if key in result), None))
     thought = part.get("thinking") or (part.get("text") if part.get("thought") is True else None)
     if isinstance(thought, str):
         return f"[thinking] {thought}"
-    for name in ("text", "refusal"):
+    for name in ("text", "refusal", "content"):
         if isinstance(part.get(name), str):
             return str(part[name])
     if "json" in part or not part:

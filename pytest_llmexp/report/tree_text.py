@@ -69,7 +69,8 @@ def _branch(node: Node, above: Call | None, indent: str, verbosity: int) -> Iter
         if verbosity:
             yield from _value("input", record.input, f"{inner}  ", verbosity)
             yield from _value("output", record.output, f"{inner}  ", verbosity)
-            yield from _value("attributes", record.attributes or None, f"{inner}  ", verbosity)
+        if verbosity >= 2:
+            yield from _value("attributes", record.attributes, f"{inner}  ", verbosity)
     else:
         yield f"{indent}- " + "  ".join(_call_parts(record))
         if verbosity == 1:

@@ -19,6 +19,7 @@ from pytest_llmexp.core.models import Call, Json
 from pytest_llmexp.tracking import wire
 from pytest_llmexp.tracking.counting import CallCounter
 from pytest_llmexp.tracking.recorder import COMMIT_TIMEOUT_S, Scope, current_scope
+from pytest_llmexp.tracking.tracing import step_of
 
 _RETRY_HEADER = "x-stainless-retry-count"  # set by openai's and anthropic's clients on each attempt
 _NOT_JSON = "the answer is not JSON"
@@ -155,7 +156,7 @@ def _new_call(scope: Scope, request: Any, body: Json, key: str, ordinal: int) ->
         experiment_id=scope.experiment.experiment_id,
         run_id=scope.run.run.id if scope.run else None,
         parent_call_id=earlier[0] if earlier else None,
-        step_id=scope.step_id,
+        step_id=step_of(scope),
         ordinal=ordinal,
         role=scope.role,
         bot_id=scope.asking.bot.id if scope.asking else None,

@@ -40,6 +40,7 @@ from pytest_llmexp.tracking.counting import CallCounter
 
 if TYPE_CHECKING:
     from pytest_llmexp.tracking.clients import Clients
+    from pytest_llmexp.tracking.tracing import SpanId, Spans
 
 COMMIT_TIMEOUT_S = 60.0
 PROBLEMS_KEPT = 100
@@ -75,6 +76,7 @@ class Scope:
     asking: Asking | None = None
     role: Role = "generation"
     step_id: str | None = None
+    span: SpanId | None = None  # the tracing framework's that was current where the step began
 
 
 _scope: ContextVar[Scope | None] = ContextVar("llmexp_scope", default=None)
@@ -84,7 +86,7 @@ def current_scope() -> Scope | None:
     """Return the scope of this context; its run, with what is in it, is left out once it has ended."""
     scope = _scope.get()
     if scope and scope.run and scope.run.ended:
-        return replace(scope, run=None, asking=None, step_id=None)
+        return replace(scope, run=None, asking=None, step_id=None, span=None)
     return scope
 
 
@@ -122,6 +124,7 @@ class ExperimentRecorder:
         self.clients = clients
         self.problems: list[str] = []
         self.repeat: Callable[..., Any] | None = None  # how an `Experiment` block executes a function
+        self.spans: Spans | None = None
         self._sink = sink
         self._lock = threading.Lock()
         renew_lock_in_children(self)
@@ -159,6 +162,9 @@ class ExperimentRecorder:
     def put(self, *records: Record, lazily: bool = False) -> Future[None] | None:
         """Hand records on. A failure is kept in `problems`, never raised: recording must not decide a test."""
         try:
+            if self.spans is not None:
+                for record in records:
+                    self.spans.note(record)
             waiting = self._sink.put(*records, lazily=lazily)
         except Exception as error:
             self.note_problem(error)

@@ -18,10 +18,11 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 from pytest_llmexp.core.clock import utc_now
 from pytest_llmexp.core.errors import ConfigurationError
 from pytest_llmexp.core.ids import new_id
-from pytest_llmexp.core.jsonable import Shortener, jsonable
+from pytest_llmexp.core.jsonable import kept
 from pytest_llmexp.core.models import Json, Step
 from pytest_llmexp.tracking.recorder import Scope, current_scope, entered
-from pytest_llmexp.tracking.yielding import MAX_CHARACTERS, yielding, yielding_async
+from pytest_llmexp.tracking.tracing import step_of
+from pytest_llmexp.tracking.yielding import yielding, yielding_async
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,12 +63,13 @@ class StepBlock:
             id=new_id("step"),
             experiment_id=scope.experiment.experiment_id,
             run_id=scope.run.run.id if scope.run else None,
-            parent_step_id=scope.step_id,
+            parent_step_id=step_of(scope),
             name=self.name,
-            input=_kept(self.input),
+            input=kept(self.input),
             started_at=utc_now(),
         )
-        self._inside = replace(scope, step_id=self._row.id)
+        spans = scope.experiment.spans
+        self._inside = replace(scope, step_id=self._row.id, span=spans.here() if spans else None)
         self._given = self.input
         scope.experiment.put(self._row, lazily=True)
         self._started = time.perf_counter()
@@ -83,8 +85,8 @@ class StepBlock:
         took = time.perf_counter() - self._started
         self._row = replace(
             self._row,
-            input=self._row.input if self.input is self._given else _kept(self.input),
-            output=_kept(self.output) if yielded is None else yielded,
+            input=self._row.input if self.input is self._given else kept(self.input),
+            output=kept(self.output) if yielded is None else yielded,
             # whoever closes a generator has had enough of it: no fault of the step
             error=None if error is None or isinstance(error, GeneratorExit) else _describe(error),
             duration_s=took,
@@ -188,10 +190,6 @@ def _reader(function: Callable[..., Any]) -> Callable[[tuple[Any, ...], dict[str
 
 def _name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", None) or type(function).__name__
-
-
-def _kept(value: Any) -> Json:
-    return None if value is None else Shortener(MAX_CHARACTERS)(jsonable(value))
 
 
 def _describe(error: BaseException) -> str:

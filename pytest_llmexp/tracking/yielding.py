@@ -9,13 +9,12 @@ import functools
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmexp.core.jsonable import Shortener, jsonable
+from pytest_llmexp.core.jsonable import MAX_CHARACTERS, Shortener, jsonable
 from pytest_llmexp.core.models import Json
 
 if TYPE_CHECKING:
     from pytest_llmexp.tracking.steps import StepBlock
 
-MAX_CHARACTERS = 200_000  # kept of an input, and of an output
 MAX_ITEMS = 1000  # kept of what a generator yields
 MakeBlock = Callable[[tuple[Any, ...], dict[str, Any]], "StepBlock"]
 

@@ -61,6 +61,34 @@ def test_the_steps_shown_are_those_of_the_example(suite: Suite, monkeypatch: pyt
     assert shape(printed) == shape(shown[2:])
 
 
+def test_the_conftest_shown_makes_spans_of_frameworks_steps(suite: Suite) -> None:
+    pytest.importorskip("opentelemetry.sdk")
+    suite.write(blocks("python")[3], "conftest.py")
+    suite.write("""
+        import pytest
+        from opentelemetry import trace
+        from pytest_llmexp import step
+
+        @pytest.mark.experiment(n=2)
+        def test_agent(bot):
+            tracer = trace.get_tracer("a-framework")
+            chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "in-process"}
+            with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
+                with step("look up"), tracer.start_as_current_span("chat", attributes=chat):
+                    pass
+                bot()("hello")
+    """)
+    assert suite.run("--experiment-name=x", new_process=True).ret == 0
+    store = suite.store()
+    experiment = store.experiment("x").id
+    for run in store.runs(experiment):
+        agent, look_up, chat = store.steps(experiment, run.id)
+        assert [each.name for each in (agent, look_up, chat)] == ["agent", "look up", "chat"]
+        assert (look_up.parent_step_id, chat.parent_step_id) == (agent.id, look_up.id)
+        told, sent = store.calls(experiment, run.id)
+        assert (told.step_id, told.client, sent.step_id) == (chat.id, "otel", agent.id)
+
+
 def test_the_documented_gate_fails(suite: Suite) -> None:
     suite.write(blocks("python")[0], "test_job_names.py")
     command = next(line for line in README.splitlines() if "# exits with 1" in line)

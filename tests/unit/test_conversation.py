@@ -127,6 +127,23 @@ REQUESTS: dict[str, tuple[Any, list[Turn]]] = {
         ASKED,
     ),
     "ollama generate": ({"model": "llama3.2", "system": "Be brief.", "prompt": "Weather?"}, ASKED),
+    "a span of OpenTelemetry": (
+        {
+            "system": [{"type": "text", "content": "Be brief."}],
+            "messages": [
+                {"role": "user", "parts": [{"type": "text", "content": "Weather?"}]},
+                {
+                    "role": "assistant",
+                    "parts": [
+                        {"type": "reasoning", "content": "look it up"},
+                        {"type": "tool_call", "id": "1", "name": "weather", "arguments": {"city": "Oslo"}},
+                    ],
+                },
+                {"role": "tool", "parts": [{"type": "tool_call_response", "id": "1", "result": "rain"}]},
+            ],
+        },
+        [*ASKED, Turn("assistant", "look it up", (WEATHER,)), Turn("tool", "rain")],
+    ),
     "unknown": ({"question": "Weather?"}, []),
     "no object": (["messages"], []),
 }
@@ -222,6 +239,10 @@ RESPONSES: dict[str, tuple[Any, list[Turn]]] = {
         [Turn("assistant", "", (WEATHER,))],
     ),
     "ollama generate": ({"response": "Rain.", "done": True}, [Turn("assistant", "Rain.")]),
+    "a span of OpenTelemetry": (
+        {"output": [{"role": "assistant", "parts": [{"type": "text", "content": "Rain."}], "finish_reason": "stop"}]},
+        [Turn("assistant", "Rain.")],
+    ),
     "embeddings": ({"data": [{"embedding": [0.1]}]}, []),
     "an error": ({"error": {"message": "no"}}, []),
     "no object": ("text", []),
