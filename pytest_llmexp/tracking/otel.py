@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -21,7 +20,7 @@ import wrapt
 
 from pytest_llmexp.core.forks import renew_lock_in_children
 from pytest_llmexp.core.ids import new_id
-from pytest_llmexp.core.jsonable import jsonable, kept
+from pytest_llmexp.core.jsonable import kept
 from pytest_llmexp.core.models import Call, Record, Run, Step
 from pytest_llmexp.tracking import spans
 from pytest_llmexp.tracking.patching import SharedPatch
@@ -148,7 +147,7 @@ class SpanSteps:
             name=span.name,
             kind=spans.kind_of(span.attributes or {}),
             source="otel",
-            started_at=_iso(span.start_time),
+            started_at=spans.iso_of(span.start_time),
         )
         begun = _OpenSpan(scope, row, above)
         with self._lock:
@@ -182,7 +181,7 @@ class SpanSteps:
             input=kept(spans.input_of(attributes)),
             output=kept(spans.output_of(attributes)),
             attributes=kept(spans.rest_of(attributes)) or {},
-            error=_error(span),
+            error=spans.error_of(span),
             duration_s=max(span.end_time - span.start_time, 0) / 1e9,
         )
         ended.scope.experiment.put(row, lazily=True)
@@ -190,7 +189,9 @@ class SpanSteps:
             self._mark_called(ended)
             told = self._claim(row, span)
             if told is None:
-                ended.scope.experiment.put(_call(ended.scope, row, attributes), lazily=True)
+                counter = ended.scope.run.calls if ended.scope.run else ended.scope.experiment.loose
+                call = spans.call_of(row, attributes, counter.next(), ended.scope.role)
+                ended.scope.experiment.put(call, lazily=True)
             elif told.step_id == ended.scope.step_id:
                 ended.scope.experiment.put(replace(told, step_id=row.id), lazily=True)
 
@@ -202,7 +203,7 @@ class SpanSteps:
         """
         teller = span.instrumentation_scope.name if span.instrumentation_scope else ""
         asked, answered = spans.models_of(span.attributes or {})
-        end = _iso(span.end_time)
+        end = spans.iso_of(span.end_time)
         with self._lock:
             for call, claims in self._calls.get(row.run_id or "", {}).values():
                 fits = call.client != "otel" and call.status != "running" and teller not in claims
@@ -211,46 +212,6 @@ class SpanSteps:
                     claims.add(teller)
                     return call
         return None
-
-
-def _call(scope: Scope, row: Step, attributes: spans.Attributes) -> Call:
-    """Return the call that a model's span tells of."""
-    requested, returned = spans.models_of(attributes)
-    return Call(
-        id=new_id("call"),
-        experiment_id=row.experiment_id,
-        run_id=row.run_id,
-        step_id=row.id,
-        ordinal=scope.run.calls.next() if scope.run else scope.experiment.loose.next(),
-        role=scope.role,
-        client="otel",
-        endpoint=spans.provider_of(attributes),
-        model_requested=requested,
-        model_returned=returned,
-        temperature=spans.temperature_of(attributes),
-        request=jsonable(spans.request_of(attributes)),
-        response=jsonable(spans.response_of(attributes)),
-        status="error" if row.error else "ok",
-        error=row.error,
-        started_at=row.started_at,
-        latency_s=row.duration_s,
-        finish_reason=spans.finish_reason_of(attributes),
-        **spans.usage_of(attributes)._asdict(),
-    )
-
-
-def _error(span: Any) -> str | None:
-    """Return what went wrong: the status's words, else the exception that was recorded."""
-    if getattr(span.status.status_code, "name", "") != "ERROR":
-        return None
-    raised = next((event.attributes or {} for event in span.events if event.name == "exception"), {})
-    told = ": ".join(str(raised[name]) for name in ("exception.type", "exception.message") if raised.get(name))
-    return str(span.status.description or told or "error")[:10_000]
-
-
-def _iso(nanoseconds: int) -> str:
-    moment = datetime.fromtimestamp(nanoseconds / 1e9, UTC)
-    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 # Of the process, for every experiment: a processor cannot be taken off a provider again.

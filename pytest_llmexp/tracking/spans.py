@@ -1,4 +1,4 @@
-"""Reads the attributes of spans about models, agents and tools. Pure functions; imports no OpenTelemetry.
+"""Reads spans about models, agents and tools. Pure functions; imports no OpenTelemetry.
 
 Two conventions: OpenTelemetry's `gen_ai.*` (https://opentelemetry.io/docs/specs/semconv/gen-ai/) and OpenInference's
 `openinference.span.kind`, `llm.*` (https://github.com/Arize-ai/openinference/tree/main/spec).
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from pytest_llmexp.core.models import Json, Usage
+from pytest_llmexp.core.ids import new_id
+from pytest_llmexp.core.jsonable import jsonable
+from pytest_llmexp.core.models import Call, Json, Role, Step, Usage
 
 Attributes = Mapping[str, Any]
 
@@ -109,6 +112,47 @@ def usage_of(attributes: Attributes) -> Usage:
         _count(attributes, "gen_ai.usage.cache_creation.input_tokens", "llm.token_count.prompt_details.cache_write"),
         _count(attributes, "llm.token_count.completion_details.reasoning"),
     )
+
+
+def call_of(row: Step, attributes: Attributes, ordinal: int, role: Role) -> Call:
+    """Return the call that a model's span tells of; `row` is the span as a step."""
+    requested, returned = models_of(attributes)
+    return Call(
+        id=new_id("call"),
+        experiment_id=row.experiment_id,
+        run_id=row.run_id,
+        step_id=row.id,
+        ordinal=ordinal,
+        role=role,
+        client="otel",
+        endpoint=provider_of(attributes),
+        model_requested=requested,
+        model_returned=returned,
+        temperature=temperature_of(attributes),
+        request=jsonable(request_of(attributes)),
+        response=jsonable(response_of(attributes)),
+        status="error" if row.error else "ok",
+        error=row.error,
+        started_at=row.started_at,
+        latency_s=row.duration_s,
+        finish_reason=finish_reason_of(attributes),
+        **usage_of(attributes)._asdict(),
+    )
+
+
+def error_of(span: Any) -> str | None:
+    """Return what went wrong: the status's words, else the exception that was recorded."""
+    if getattr(span.status.status_code, "name", "") != "ERROR":
+        return None
+    raised = next((event.attributes or {} for event in span.events if event.name == "exception"), {})
+    told = ": ".join(str(raised[name]) for name in ("exception.type", "exception.message") if raised.get(name))
+    return str(span.status.description or told or "error")[:10_000]
+
+
+def iso_of(nanoseconds: int) -> str:
+    """Return a span's time as the store keeps it."""
+    moment = datetime.fromtimestamp(nanoseconds / 1e9, UTC)
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _first(attributes: Attributes, names: tuple[str, ...]) -> Json:
