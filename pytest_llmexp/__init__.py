@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_llmexp.tracking.metrics import metric
     from pytest_llmexp.tracking.prompts import Message, Prompt, prompt
     from pytest_llmexp.tracking.repeats import experiment
+    from pytest_llmexp.tracking.steps import step
 
 __all__ = [
     "AsyncSimpleBot",
@@ -37,6 +38,7 @@ __all__ = [
     "metric",
     "open_store",
     "prompt",
+    "step",
 ]
 _MODULES = {
     **dict.fromkeys((name for name in __all__ if name.endswith("Bot")), "tracking.bots"),
@@ -47,6 +49,7 @@ _MODULES = {
     "open_store": "store",
     **dict.fromkeys(("Message", "Prompt", "prompt"), "tracking.prompts"),
     "Reply": "tracking.dialogue",
+    "step": "tracking.steps",
 }
 
 

@@ -16,6 +16,7 @@ from pytest_llmexp.replaying import ReplayFrom, make_replay
 from pytest_llmexp.store import Writer, open_store
 from pytest_llmexp.tracking.capture import capturing
 from pytest_llmexp.tracking.clients import Clients
+from pytest_llmexp.tracking.otel import watching_spans
 from pytest_llmexp.tracking.pricing import NO_PRICES, Prices, load_prices, may_have_prices
 from pytest_llmexp.tracking.recorder import ExperimentRecorder, Scope, entered
 from pytest_llmexp.tracking.sources import ModelSource
@@ -73,6 +74,7 @@ class Recording:
             )
         if self._capture:
             self._stack.enter_context(capturing())
+            self._stack.enter_context(watching_spans(self.recorder))
             self._stack.enter_context(context_follows_threads())
         self._stack.enter_context(entered(Scope(self.recorder)))
 

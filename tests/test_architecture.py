@@ -41,6 +41,7 @@ ONLY_HERE = {
     "openai": ("tracking.bots", "tracking.clients", "runtest.fixtures"),
     "click": ("cli.",),
     "xdist": (),
+    "opentelemetry": (),
 }
 HEAVY = {
     "openai",
@@ -56,6 +57,7 @@ HEAVY = {
     "click",
     "genai_prices",
     "xdist",
+    "opentelemetry",
 }
 
 

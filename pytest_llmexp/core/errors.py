@@ -19,7 +19,8 @@ LlmexpError
     ├── ForeignStoreError   the file belongs to another program
     ├── CorruptStoreError
     ├── NewerStoreError     written by a newer version of this package
-    └── UnknownExperimentError
+    ├── UnknownExperimentError
+    └── UnknownRunError
 """
 
 
@@ -101,3 +102,7 @@ class NewerStoreError(StoreError):
 
 class UnknownExperimentError(StoreError):
     """No stored experiment answers to this name or id."""
+
+
+class UnknownRunError(StoreError):
+    """No run of the experiment, or more than one, answers to this id or name."""

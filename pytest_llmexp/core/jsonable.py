@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_llmexp.core.models import Json
 
+MAX_CHARACTERS = 200_000  # kept of a value that nobody asked to keep whole
 _MAX_DEPTH = 50
 
 
@@ -53,3 +54,49 @@ def _text(value: Any) -> str:
 
 def _type_name(value: Any) -> str:
     return f"<{type(value).__module__}.{type(value).__qualname__}>"
+
+
+class Shortener:
+    """Lets about so many characters of JSON pass; where something is missing, a text says how much.
+
+    Numbers and keys count too: a list of a million zeros is shortened as well as one long text.
+    """
+
+    def __init__(self, characters: int) -> None:
+        self.left = characters
+
+    def __call__(self, value: Json) -> Json:
+        """Return what there is room for."""
+        if isinstance(value, str):
+            room = max(self.left, 0)
+            self.left -= len(value) + 2
+            return value if len(value) <= room else f"{value[:room]}... {len(value) - room} more characters"
+        if isinstance(value, dict):
+            return self._fields(value)
+        if isinstance(value, list):
+            return self._items(value)
+        self.left -= 4
+        return value
+
+    def _fields(self, value: dict[str, Json]) -> dict[str, Json]:
+        fields: dict[str, Json] = {}
+        for key, item in value.items():
+            if self.left <= 0:
+                return {**fields, "...": f"{len(value) - len(fields)} more"}
+            self.left -= len(key) + 4
+            fields[key] = self(item)
+        return fields
+
+    def _items(self, value: list[Json]) -> list[Json]:
+        items: list[Json] = []
+        for item in value:
+            if self.left <= 0:
+                return [*items, f"... {len(value) - len(items)} more"]
+            self.left -= 2
+            items.append(self(item))
+        return items
+
+
+def kept(value: Any) -> Json:
+    """Return `value` as JSON, at most about 200,000 characters of it."""
+    return Shortener(MAX_CHARACTERS)(jsonable(value))

@@ -12,7 +12,7 @@ from pytest_llmexp.core.gates import parse_gate
 from pytest_llmexp.core.models import Summary, Verdict
 from pytest_llmexp.core.printable import one_line, printable
 from pytest_llmexp.core.summary import IMPLICIT_METRICS
-from pytest_llmexp.report.view import ExperimentView, TestView
+from pytest_llmexp.report.view import ExperimentView, TestView, short_name
 
 _COLUMNS = ("test", "metric", "n", "missing", "mean [95% CI]", "sd", "min", "median", "max", "method", "gate")
 _DROPPED_FIRST = (("method",), ("sd",), ("median",), ("min", "max"))
@@ -91,11 +91,6 @@ def _case_rows(test: TestView, verbosity: int) -> Iterator[Row]:
 
 def _is_telling(summary: Summary) -> bool:
     return summary.metric == "pass_rate" and (summary.mean != 1 or summary.missing > 0)
-
-
-def short_name(test: str) -> str:
-    """Return a test's name without its file and class."""
-    return test.rpartition("::")[2]
 
 
 def _label(test: TestView, by_path: bool) -> str:

@@ -10,8 +10,8 @@ from tabulate import tabulate
 
 from pytest_llmexp.core.models import Run
 from pytest_llmexp.core.printable import one_line, printable
-from pytest_llmexp.report.table import number, render_table, short_name
-from pytest_llmexp.report.view import ExperimentView, prompt_labels
+from pytest_llmexp.report.table import number, render_table
+from pytest_llmexp.report.view import ExperimentView, prompt_labels, run_label, short_name
 
 _MAX_PROBLEMS = 5
 
@@ -44,12 +44,6 @@ def render_runs(view: ExperimentView, *, width: int = 80) -> str:
         for run in view.runs
     ]
     return tabulate(rows, headers=["run", "status", "s", "metrics"], tablefmt="simple", disable_numparse=True)
-
-
-def run_label(run: Run) -> str:
-    """Return a run's short name, such as `test_title[0.0-run3]`."""
-    case = f"{run.case_id}-" if run.case_id else ""
-    return f"{short_name(run.test)}[{case}run{run.run_index}]"
 
 
 def notes(view: ExperimentView, *, width: int = 80) -> Iterator[Note]:

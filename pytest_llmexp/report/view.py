@@ -128,3 +128,19 @@ def _in_order(summaries: Iterable[Summary]) -> list[Summary]:
 def prompt_labels(prompts: Sequence[PromptVersion]) -> list[str]:
     """Return `name hash` for every prompt version, with the short forms of both."""
     return [f"{version.name.rpartition('.')[2]} {short_hash(version.hash)}" for version in prompts]
+
+
+def short_name(test: str) -> str:
+    """Return a test's name without its file and class."""
+    return test.rpartition("::")[2]
+
+
+def run_label(run: Run) -> str:
+    """Return a run's short name, such as `test_title[0.0-run3]`."""
+    return short_name(run.test) + long_label(run).removeprefix(run.test)
+
+
+def long_label(run: Run) -> str:
+    """Return a run's name as pytest has it, such as `tests/test_names.py::test_title[0.0-run3]`."""
+    case = f"{run.case_id}-" if run.case_id else ""
+    return f"{run.test}[{case}run{run.run_index}]"

@@ -152,7 +152,7 @@ def run_timeout(item: pytest.Item, session: ExperimentSession) -> float | None:
 def outside_runs() -> Iterator[None]:
     """Leave the run for the body of the with statement: what a shared fixture does belongs to no single run."""
     scope = current_scope()
-    with entered(replace(scope, run=None) if scope else None):
+    with entered(replace(scope, run=None, asking=None, step_id=None, span=None) if scope else None):
         yield
 
 

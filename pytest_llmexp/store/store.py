@@ -140,10 +140,10 @@ class Store:
             raise StoreError(f"{'several runs have ids' if found else 'no run has an id'} that begin with {run_id!r}")
         return found[0]
 
-    def calls(self, experiment_id: str, run_id: str | None = None) -> list[Call]:
-        """Return the calls of an experiment, or of one of its runs, in the order they were begun."""
+    def calls(self, experiment_id: str, run_id: str | None = None, *, unattributed: bool = False) -> list[Call]:
+        """Return the calls of an experiment, of one of its runs, or those of no run, in the order they were begun."""
         calls = schema.calls.c
-        of_run = [] if run_id is None else [calls.run_id == run_id]
+        of_run = _of_run(calls.run_id, run_id, unattributed)
         return self._read(Call, calls.experiment_id == experiment_id, *of_run, order=[calls.id])
 
     def call(self, call_id: str) -> Call:
@@ -157,16 +157,18 @@ class Store:
         """Return the driver's connection for the body of a with statement, for reads only."""
         return self._connections.driver()
 
-    def steps(self, experiment_id: str, run_id: str | None = None) -> list[Step]:
-        """Return the steps of an experiment, or of one of its runs, in the order they were begun."""
+    def steps(self, experiment_id: str, run_id: str | None = None, *, unattributed: bool = False) -> list[Step]:
+        """Return the steps of an experiment, of one of its runs, or those of no run, in the order they were begun."""
         steps = schema.steps.c
-        of_run = [] if run_id is None else [steps.run_id == run_id]
+        of_run = _of_run(steps.run_id, run_id, unattributed)
         return self._read(Step, steps.experiment_id == experiment_id, *of_run, order=[steps.id])
 
-    def metrics(self, experiment_id: str) -> list[Metric]:
-        """Return every metric of an experiment's runs, ordered by run and name."""
+    def metrics(self, experiment_id: str, run_id: str | None = None) -> list[Metric]:
+        """Return every metric of an experiment's runs, or of one of them, ordered by run and name."""
         metrics = schema.metrics.c
-        return self._read(Metric, _of_runs(metrics.run_id, experiment_id), order=[metrics.run_id, metrics.name])
+        of_run = _of_run(metrics.run_id, run_id)
+        order = [metrics.run_id, metrics.name]
+        return self._read(Metric, _of_runs(metrics.run_id, experiment_id), *of_run, order=order)
 
     def evidence(self, experiment_id: str) -> Evidence:
         """Return what a summary needs of an experiment's runs and metrics, and nothing more."""
@@ -203,10 +205,11 @@ class Store:
         order = [versions.name, versions.first_seen_at, versions.hash]
         return self._read(PromptVersion, used.exists(), order=order)
 
-    def prompt_uses(self, experiment_id: str) -> list[PromptUse]:
-        """Return which prompt version was used in which run, ordered by run."""
+    def prompt_uses(self, experiment_id: str, run_id: str | None = None) -> list[PromptUse]:
+        """Return which prompt version was used in which run, or in one of them, ordered by run."""
         uses = schema.prompt_uses.c
-        return self._read(PromptUse, _of_runs(uses.run_id, experiment_id), order=[uses.run_id, uses.id])
+        of_run = _of_run(uses.run_id, run_id)
+        return self._read(PromptUse, _of_runs(uses.run_id, experiment_id), *of_run, order=[uses.run_id, uses.id])
 
     def summaries(self, experiment_id: str) -> list[Summary]:
         """Return the summaries of an experiment; a test's own (`case_id` None) before those of its cases."""
@@ -334,3 +337,9 @@ class Store:
 def _of_runs(run_id: ColumnElement[Any], experiment_id: str) -> ColumnElement[bool]:
     runs = schema.experiment_runs.c
     return run_id.in_(select(runs.id).where(runs.experiment_id == experiment_id))
+
+
+def _of_run(column: ColumnElement[Any], run_id: str | None, unattributed: bool = False) -> list[ColumnElement[bool]]:
+    if unattributed:
+        return [column.is_(None)]
+    return [] if run_id is None else [column == run_id]

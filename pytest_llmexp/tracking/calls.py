@@ -25,6 +25,7 @@ from pytest_llmexp.tracking.exchange import Received, Sent
 from pytest_llmexp.tracking.recorder import COMMIT_TIMEOUT_S, OpenStream, Scope, current_scope, entered
 from pytest_llmexp.tracking.replay import ReplayMissError, recorded_answer
 from pytest_llmexp.tracking.sources import LOCAL_MODEL
+from pytest_llmexp.tracking.tracing import step_of
 
 _NOT_JSON = "the answer is not JSON"
 _UNFINISHED = (_NOT_JSON, wire.BROKE_OFF, wire.NO_EVENT)
@@ -189,6 +190,7 @@ def _new_call(scope: Scope, sent: Sent, body: Json, key: str, ordinal: int) -> C
         experiment_id=scope.experiment.experiment_id,
         run_id=scope.run.run.id if scope.run else None,
         parent_call_id=earlier[0] if earlier else None,
+        step_id=step_of(scope),
         ordinal=ordinal,
         role=scope.role,
         bot_id=scope.asking.bot.id if scope.asking else None,

@@ -1,6 +1,6 @@
 """The run in progress, and the one ContextVar.
 
-A `Scope` says where a record belongs: to which experiment, run and bot, and whether it is generation or
+A `Scope` says where a record belongs: to which experiment, run, step and bot, and whether it is generation or
 evaluation. Scopes are immutable; entering one sets the ContextVar, so nested calls, tasks and (with
 `threads.context_follows_threads`) threads see their own. Knows core only.
 """
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pytest_llmexp.tracking.clients import Clients
     from pytest_llmexp.tracking.replay import Replay
     from pytest_llmexp.tracking.spending import Ledger
+    from pytest_llmexp.tracking.tracing import SpanId, Spans
 
 COMMIT_TIMEOUT_S = 60.0
 PROBLEMS_KEPT = 100
@@ -84,16 +85,18 @@ class Scope:
     asking: Asking | None = None
     role: Role = "generation"
     sending: str | None = None  # the key of the request that this context is sending: libraries build on each other
+    step_id: str | None = None
+    span: SpanId | None = None  # the tracing framework's that was current where the step began
 
 
 _scope: ContextVar[Scope | None] = ContextVar("llmexp_scope", default=None)
 
 
 def current_scope() -> Scope | None:
-    """Return the scope of this context; its run is left out once it has ended."""
+    """Return the scope of this context; its run, with what is in it, is left out once it has ended."""
     scope = _scope.get()
     if scope and scope.run and scope.run.ended:
-        return replace(scope, run=None, asking=None)
+        return replace(scope, run=None, asking=None, step_id=None, span=None)
     return scope
 
 
@@ -119,8 +122,8 @@ def entered(scope: Scope | None) -> Iterator[None]:
     finally:
         try:
             _scope.reset(token)
-        except ValueError:  # left in another context than entered: a notebook's cells are tasks of their own
-            _scope.set(None)
+        except ValueError:  # left in another context than entered: the parts of an async fixture are tasks of their own
+            _scope.set(None if token.old_value is Token.MISSING else token.old_value)
 
 
 class ExperimentRecorder:
@@ -134,6 +137,7 @@ class ExperimentRecorder:
         self.ledger = ledger  # of an experiment whose spending is limited
         self.problems: list[str] = []
         self.repeat: Callable[..., Any] | None = None  # how an `Experiment` block executes a function
+        self.spans: Spans | None = None
         self._sink = sink
         self._lock = threading.Lock()
         renew_lock_in_children(self)
@@ -173,6 +177,9 @@ class ExperimentRecorder:
     def put(self, *records: Record, lazily: bool = False) -> Future[None] | None:
         """Hand records on. A failure is kept in `problems`, never raised: recording must not decide a test."""
         try:
+            if self.spans is not None:
+                for record in records:
+                    self.spans.note(record)
             waiting = self._sink.put(*records, lazily=lazily)
         except Exception as error:
             self.note_problem(error)

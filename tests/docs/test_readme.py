@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from pytest_llmexp.cli import main
 from tests.conftest import Suite
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +43,50 @@ def test_the_example_without_pytest_runs(tmp_path: Path) -> None:
     assert re.search(r"name_generator +words +10 ", result.stdout)
     assert "10 runs (10 passed), 10 calls" in result.stdout
     assert (tmp_path / "message_log.db").exists()
+
+
+def test_the_steps_shown_are_those_of_the_example(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite.write(blocks("python")[2], "test_answers.py")
+    (shown,) = (text.splitlines() for text in blocks("console") if "test_answers.py" in text)
+    assert shown[0].startswith("$ pytest ")
+    assert suite.run(*shown[0].split()[2:]).ret == 0
+    monkeypatch.chdir(suite.path)
+    printed = CliRunner().invoke(main, shown[1].split()[2:]).output.splitlines()
+
+    def shape(lines: list[str]) -> list[str]:
+        """The words, without numbers, ids and what the sampler said."""
+        lines = [re.sub(r"(output|assistant): \w.*", r"\1: something", line) for line in lines]
+        return [re.sub(r"[\d.]+( m?s\b)?|(run|exp)_\w+", "", line) for line in lines]
+
+    assert shape(printed) == shape(shown[2:])
+
+
+def test_the_conftest_shown_makes_spans_of_frameworks_steps(suite: Suite) -> None:
+    pytest.importorskip("opentelemetry.sdk")
+    suite.write(blocks("python")[3], "conftest.py")
+    suite.write("""
+        import pytest
+        from opentelemetry import trace
+        from pytest_llmexp import step
+
+        @pytest.mark.experiment(n=2)
+        def test_agent(bot):
+            tracer = trace.get_tracer("a-framework")
+            chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "in-process"}
+            with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
+                with step("look up"), tracer.start_as_current_span("chat", attributes=chat):
+                    pass
+                bot()("hello")
+    """)
+    assert suite.run("--experiment-name=x", new_process=True).ret == 0
+    store = suite.store()
+    experiment = store.experiment("x").id
+    for run in store.runs(experiment):
+        agent, look_up, chat = store.steps(experiment, run.id)
+        assert [each.name for each in (agent, look_up, chat)] == ["agent", "look up", "chat"]
+        assert (look_up.parent_step_id, chat.parent_step_id) == (agent.id, look_up.id)
+        told, sent = store.calls(experiment, run.id)
+        assert (told.step_id, told.client, sent.step_id) == (chat.id, "otel", agent.id)
 
 
 def test_the_documented_gate_fails(suite: Suite) -> None:
@@ -80,5 +126,5 @@ def test_every_option_is_in_the_readme(suite: Suite) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
+    for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", README):
         assert (ROOT / target).exists(), target
