@@ -18,7 +18,8 @@ from pytest_llmexp.tracking.capture import capturing
 from pytest_llmexp.tracking.clients import Clients
 from pytest_llmexp.tracking.otel import watching_spans
 from pytest_llmexp.tracking.pricing import NO_PRICES, Prices, load_prices, may_have_prices
-from pytest_llmexp.tracking.recorder import ExperimentRecorder, Scope, entered
+from pytest_llmexp.tracking.recorder import ExperimentRecorder
+from pytest_llmexp.tracking.scope import Scope, entered
 from pytest_llmexp.tracking.sources import ModelSource
 from pytest_llmexp.tracking.spending import Ledger
 from pytest_llmexp.tracking.threads import context_follows_threads

@@ -18,7 +18,7 @@ from openai import OpenAI
 from pytest_llmexp.lifecycle import begin
 from pytest_llmexp.recording import Recording
 from pytest_llmexp.store import open_store
-from pytest_llmexp.tracking.recorder import entered
+from pytest_llmexp.tracking.scope import entered
 from pytest_llmexp.tracking.sources import resolve_source
 
 RUNS, THREADS = int(os.environ["BENCHMARK_RUNS"]), int(os.environ["BENCHMARK_IN_FLIGHT"])

@@ -20,7 +20,7 @@ from pytest_llmexp.core.errors import RunTimeoutError
 from pytest_llmexp.runtest.execution import RunInProgress
 from pytest_llmexp.runtest.loop import GRACE_S
 from pytest_llmexp.runtest.private_api.output import RunOutput
-from pytest_llmexp.tracking.recorder import RunStopped
+from pytest_llmexp.tracking.scope import RunStopped
 
 
 class BodyThreads:

@@ -30,8 +30,9 @@ from pytest_llmexp.runtest.outcomes import (
 )
 from pytest_llmexp.runtest.private_api import body_arguments
 from pytest_llmexp.runtest.session import ExperimentSession
-from pytest_llmexp.tracking.recorder import RunRecorder, RunStopped, current_scope, entered
+from pytest_llmexp.tracking.recorder import RunRecorder
 from pytest_llmexp.tracking.replay import ReplayMissError
+from pytest_llmexp.tracking.scope import RunStopped, current_scope, entered
 from pytest_llmexp.tracking.spending import SpendingStop, UnpricedModel
 
 if TYPE_CHECKING:

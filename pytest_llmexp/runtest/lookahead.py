@@ -34,7 +34,7 @@ from pytest_llmexp.runtest.private_api.parking import ParkingSetupState, forget_
 from pytest_llmexp.runtest.run_warnings import WarningsPerRun
 from pytest_llmexp.runtest.session import ExperimentSession
 from pytest_llmexp.runtest.upcoming import Upcoming
-from pytest_llmexp.tracking.recorder import current_run, entered
+from pytest_llmexp.tracking.scope import current_run, entered
 
 GRACE_S = 1.0  # for bodies in flight when the session stops
 AHEAD = 8  # times as many runs may be set up as may be in flight: a slow run holds up the turns of the others

@@ -11,8 +11,8 @@ import pytest
 
 from pytest_llmexp.core.models import Phase, RunStatus
 from pytest_llmexp.core.printable import printable
-from pytest_llmexp.tracking.recorder import RunStopped
 from pytest_llmexp.tracking.replay import ReplayMissError
+from pytest_llmexp.tracking.scope import RunStopped
 from pytest_llmexp.tracking.spending import SpendingStop, UnpricedModel
 
 NOTE = "llmexp"  # the attribute of a report that carries a run's metrics and status between processes

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pytest_llmexp.core.errors import AnswerError, ConfigurationError
 from pytest_llmexp.tracking.clients import forced_tool
 from pytest_llmexp.tracking.dialogue import Reception, Send
-from pytest_llmexp.tracking.recorder import current_scope, entered
+from pytest_llmexp.tracking.scope import current_scope, entered
 from pytest_llmexp.tracking.tools import CallTool
 
 T = TypeVar("T")

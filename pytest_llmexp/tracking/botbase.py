@@ -22,7 +22,7 @@ from pytest_llmexp.tracking import dialogue
 from pytest_llmexp.tracking.clients import Clients
 from pytest_llmexp.tracking.dialogue import ChatMessage, OutputMode, Reply
 from pytest_llmexp.tracking.prompts import ROLES, Message
-from pytest_llmexp.tracking.recorder import Asking, Scope, current_scope, entered
+from pytest_llmexp.tracking.scope import Asking, Scope, current_scope, entered
 from pytest_llmexp.tracking.sources import resolve_source
 from pytest_llmexp.tracking.tools import describe_tool
 

@@ -22,8 +22,9 @@ from pytest_llmexp.core.models import Call, Json
 from pytest_llmexp.tracking import wire
 from pytest_llmexp.tracking.counting import CallCounter
 from pytest_llmexp.tracking.exchange import Received, Sent
-from pytest_llmexp.tracking.recorder import COMMIT_TIMEOUT_S, OpenStream, Scope, current_scope, entered
+from pytest_llmexp.tracking.recorder import COMMIT_TIMEOUT_S, OpenStream
 from pytest_llmexp.tracking.replay import ReplayMissError, recorded_answer
+from pytest_llmexp.tracking.scope import Scope, current_scope, entered
 from pytest_llmexp.tracking.sources import LOCAL_MODEL
 from pytest_llmexp.tracking.tracing import step_of
 

@@ -12,8 +12,9 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from pytest_llmexp.core.errors import MetricError
 from pytest_llmexp.core.models import Better
-from pytest_llmexp.tracking.recorder import check_metric, current_run, current_scope, entered
+from pytest_llmexp.tracking.recorder import check_metric
 from pytest_llmexp.tracking.repeats import Results
+from pytest_llmexp.tracking.scope import current_run, current_scope, entered
 
 P = ParamSpec("P")
 R = TypeVar("R")

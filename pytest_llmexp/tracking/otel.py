@@ -24,7 +24,8 @@ from pytest_llmexp.core.jsonable import kept
 from pytest_llmexp.core.models import Call, Record, Run, Step
 from pytest_llmexp.tracking import spans
 from pytest_llmexp.tracking.patching import SharedPatch
-from pytest_llmexp.tracking.recorder import ExperimentRecorder, Scope, current_scope
+from pytest_llmexp.tracking.recorder import ExperimentRecorder
+from pytest_llmexp.tracking.scope import Scope, current_scope
 from pytest_llmexp.tracking.tracing import SpanId
 
 _RUNS_KEPT = 1000

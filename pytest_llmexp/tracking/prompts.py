@@ -15,8 +15,8 @@ from pytest_llmexp.core.errors import PromptError
 from pytest_llmexp.core.ids import new_id, tagged_hash
 from pytest_llmexp.core.jsonable import jsonable
 from pytest_llmexp.core.models import Json, PromptVersion
-from pytest_llmexp.tracking.recorder import current_run
 from pytest_llmexp.tracking.sandbox import MAX_RENDERED, Sandbox
+from pytest_llmexp.tracking.scope import current_run
 
 P = ParamSpec("P")
 ROLES = ("system", "developer", "user", "assistant")

@@ -1,19 +1,12 @@
-"""The run in progress, and the one ContextVar.
-
-A `Scope` says where a record belongs: to which experiment, run, step and bot, and whether it is generation or
-evaluation. Scopes are immutable; entering one sets the ContextVar, so nested calls, tasks and (with
-`threads.context_follows_threads`) threads see their own. Knows core only.
-"""
+"""What one process records of an experiment, and of a run in progress. Knows core and the scope only."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
-from contextvars import ContextVar, Token
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_llmexp.core.clock import utc_now
@@ -30,29 +23,22 @@ from pytest_llmexp.core.models import (
     PromptUse,
     PromptVersion,
     Record,
-    Role,
     Run,
     RunStatus,
 )
 from pytest_llmexp.core.scalars import check_bounds, scalar
 from pytest_llmexp.core.summary import IMPLICIT_METRICS
 from pytest_llmexp.tracking.counting import CallCounter
+from pytest_llmexp.tracking.scope import RunStopped, Scope
 
 if TYPE_CHECKING:
     from pytest_llmexp.tracking.clients import Clients
     from pytest_llmexp.tracking.replay import Replay
     from pytest_llmexp.tracking.spending import Ledger
-    from pytest_llmexp.tracking.tracing import SpanId, Spans
+    from pytest_llmexp.tracking.tracing import Spans
 
 COMMIT_TIMEOUT_S = 60.0
 PROBLEMS_KEPT = 100
-
-
-class RunStopped(BaseException):
-    """A call is not made: the session is ending, or the call may not be made at all.
-
-    Not an Exception: a client must not try again, and a test's `except Exception` must not take it for the provider's.
-    """
 
 
 class Sink(Protocol):
@@ -66,64 +52,6 @@ class OpenStream(Protocol):
 
     def end(self) -> Future[None] | None:
         """Hand on what came so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """One question to a bot: its calls (tool rounds, repairs) hang under the first."""
-
-    bot: BotSpec
-    call_ids: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Where records made now belong."""
-
-    experiment: ExperimentRecorder
-    run: RunRecorder | None = None
-    asking: Asking | None = None
-    role: Role = "generation"
-    sending: str | None = None  # the key of the request that this context is sending: libraries build on each other
-    step_id: str | None = None
-    span: SpanId | None = None  # the tracing framework's that was current where the step began
-
-
-_scope: ContextVar[Scope | None] = ContextVar("llmexp_scope", default=None)
-
-
-def current_scope() -> Scope | None:
-    """Return the scope of this context; its run, with what is in it, is left out once it has ended."""
-    scope = _scope.get()
-    if scope and scope.run and scope.run.ended:
-        return replace(scope, run=None, asking=None, step_id=None, span=None)
-    return scope
-
-
-def ensure_calls_go_on() -> None:
-    """Raise RunStopped if the experiment of this context makes no calls any more."""
-    scope = _scope.get()
-    if scope and scope.experiment.stopped:
-        raise RunStopped("the session is ending: no call is made any more")
-
-
-def current_run() -> RunRecorder | None:
-    """Return the run in progress in this context."""
-    scope = current_scope()
-    return scope.run if scope else None
-
-
-@contextmanager
-def entered(scope: Scope | None) -> Iterator[None]:
-    """Make `scope` the current one for the body of the with statement."""
-    token = _scope.set(scope)
-    try:
-        yield
-    finally:
-        try:
-            _scope.reset(token)
-        except ValueError:  # left in another context than entered: the parts of an async fixture are tasks of their own
-            _scope.set(None if token.old_value is Token.MISSING else token.old_value)
 
 
 class ExperimentRecorder:

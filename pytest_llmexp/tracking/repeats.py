@@ -11,7 +11,8 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from pytest_llmexp.core.errors import SpendingLimitError
 from pytest_llmexp.core.models import RunStatus
-from pytest_llmexp.tracking.recorder import RunRecorder, current_scope, entered
+from pytest_llmexp.tracking.recorder import RunRecorder
+from pytest_llmexp.tracking.scope import current_scope, entered
 from pytest_llmexp.tracking.spending import SpendingStop
 
 P = ParamSpec("P")

@@ -15,7 +15,7 @@ from pytest_llmexp.core.ids import canonical_json
 from pytest_llmexp.core.models import Call, Json, ReplayMode, Run
 from pytest_llmexp.tracking import wire
 from pytest_llmexp.tracking.exchange import Received
-from pytest_llmexp.tracking.recorder import RunStopped
+from pytest_llmexp.tracking.scope import RunStopped
 from pytest_llmexp.tracking.sources import LOCAL_MODEL
 
 _SHOWN = 60  # characters of a difference

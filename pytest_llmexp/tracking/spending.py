@@ -15,7 +15,8 @@ from pytest_llmexp.core.forks import renew_lock_in_children
 from pytest_llmexp.core.models import Call
 from pytest_llmexp.core.spending import Limits, Spending, compared, reaches
 from pytest_llmexp.tracking.pricing import NO_PRICES, Prices, has_price, price_of
-from pytest_llmexp.tracking.recorder import RunRecorder, RunStopped
+from pytest_llmexp.tracking.recorder import RunRecorder
+from pytest_llmexp.tracking.scope import RunStopped
 
 LOOK_EVERY_S = 0.05
 _SHARE = 20  # a look may take a twentieth of the time: the more calls there are to add up, the rarer it is

@@ -20,7 +20,7 @@ from pytest_llmexp.core.errors import ConfigurationError
 from pytest_llmexp.core.ids import new_id
 from pytest_llmexp.core.jsonable import kept
 from pytest_llmexp.core.models import Json, Step
-from pytest_llmexp.tracking.recorder import Scope, current_scope, entered
+from pytest_llmexp.tracking.scope import Scope, current_scope, entered
 from pytest_llmexp.tracking.tracing import step_of
 from pytest_llmexp.tracking.yielding import yielding, yielding_async
 

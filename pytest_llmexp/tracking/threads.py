@@ -14,7 +14,7 @@ from contextvars import copy_context
 from typing import Any
 
 from pytest_llmexp.tracking.patching import SharedPatch
-from pytest_llmexp.tracking.recorder import current_scope
+from pytest_llmexp.tracking.scope import current_scope
 
 _patch = SharedPatch()  # of the process, as what it patches
 

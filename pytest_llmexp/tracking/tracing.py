@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pytest_llmexp.core.models import Record
-    from pytest_llmexp.tracking.recorder import Scope
+    from pytest_llmexp.tracking.scope import Scope
 
 SpanId = tuple[int, int]
 

@@ -15,7 +15,8 @@ from pytest_llmexp.localmodel.script import Script
 from pytest_llmexp.recording import Recording
 from pytest_llmexp.replaying import ReplayFrom
 from pytest_llmexp.store import Store, open_store
-from pytest_llmexp.tracking.recorder import RunRecorder, entered
+from pytest_llmexp.tracking.recorder import RunRecorder
+from pytest_llmexp.tracking.scope import entered
 from pytest_llmexp.tracking.sources import ModelSource
 
 

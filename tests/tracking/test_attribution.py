@@ -14,7 +14,8 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from pytest_llmexp import AsyncSimpleBot, SimpleBot, metric, prompt
-from pytest_llmexp.tracking.recorder import RunRecorder, current_run, current_scope, entered
+from pytest_llmexp.tracking.recorder import RunRecorder
+from pytest_llmexp.tracking.scope import current_run, current_scope, entered
 from pytest_llmexp.tracking.threads import context_follows_threads
 from tests.tracking.conftest import Lab
 

@@ -24,8 +24,8 @@ from pytest_llmexp import AsyncSimpleBot, Experiment, SimpleBot, StructuredBot, 
 from pytest_llmexp.core.errors import ConfigurationError, GateSyntaxError, MetricError, ModelError
 from pytest_llmexp.localmodel import LocalModelServer, Request
 from pytest_llmexp.tracking.capture import LIBRARIES
-from pytest_llmexp.tracking.recorder import current_run, current_scope
 from pytest_llmexp.tracking.repeats import Results
+from pytest_llmexp.tracking.scope import current_run, current_scope
 
 
 @prompt("user")

@@ -21,7 +21,7 @@ from pytest_llmexp.core.jsonable import MAX_CHARACTERS
 from pytest_llmexp.core.models import Call, Record, Step
 from pytest_llmexp.localmodel import Answer, ToolCall
 from pytest_llmexp.runtest.execution import outside_runs
-from pytest_llmexp.tracking.recorder import RunStopped, current_scope
+from pytest_llmexp.tracking.scope import RunStopped, current_scope
 from pytest_llmexp.tracking.yielding import MAX_ITEMS
 from tests.tracking.conftest import Lab, OpenLab
 

@@ -21,7 +21,7 @@ from pytest_llmexp.tracking.calls import CallInProgress, begin_call
 from pytest_llmexp.tracking.capture.carrying import carry_out_async
 from pytest_llmexp.tracking.exchange import Received, Sent, address_of
 from pytest_llmexp.tracking.patching import SharedPatch
-from pytest_llmexp.tracking.recorder import ensure_calls_go_on
+from pytest_llmexp.tracking.scope import ensure_calls_go_on
 from pytest_llmexp.tracking.streams import Copy
 
 _LIMIT = 2**16  # of aiohttp's own readers

@@ -12,7 +12,7 @@ from pytest_llmexp.tracking.calls import begin_call
 from pytest_llmexp.tracking.capture.carrying import carry_out, carry_out_async
 from pytest_llmexp.tracking.exchange import Received, Sent
 from pytest_llmexp.tracking.patching import SharedPatch
-from pytest_llmexp.tracking.recorder import ensure_calls_go_on
+from pytest_llmexp.tracking.scope import ensure_calls_go_on
 from pytest_llmexp.tracking.streams import Copy
 
 _RETRY_HEADER = "x-stainless-retry-count"  # set by openai's and anthropic's clients on each attempt
