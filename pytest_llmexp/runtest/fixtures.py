@@ -23,7 +23,7 @@ def _recorder(fixture: str) -> RunRecorder:
     Not from `request`: to make one takes pytest longer than the whole fixture, and it makes one for each run, even
     where only a session fixture takes it.
     """
-    from pytest_llmexp.tracking.recorder import current_run  # start-up cost: only experiments need it
+    from pytest_llmexp.tracking.scope import current_run  # start-up cost: only experiments need it
 
     run = current_run()
     if run is None:
@@ -36,7 +36,7 @@ def _recorder(fixture: str) -> RunRecorder:
 
 def _clients() -> Clients:
     """The session's clients. A session fixture's error would be kept for all tests, so unmarked ones may have it."""
-    from pytest_llmexp.tracking.recorder import current_scope  # start-up cost, as above
+    from pytest_llmexp.tracking.scope import current_scope  # start-up cost, as above
 
     scope = current_scope()
     if scope is None or scope.experiment.clients is None:
