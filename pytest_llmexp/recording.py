@@ -16,6 +16,7 @@ from pytest_llmexp.replaying import ReplayFrom, make_replay
 from pytest_llmexp.store import Writer, open_store
 from pytest_llmexp.tracking.capture import capturing
 from pytest_llmexp.tracking.clients import Clients
+from pytest_llmexp.tracking.content import WithoutContent
 from pytest_llmexp.tracking.otel import watching_spans
 from pytest_llmexp.tracking.pricing import NO_PRICES, Prices, load_prices, may_have_prices
 from pytest_llmexp.tracking.recorder import ExperimentRecorder
@@ -35,7 +36,7 @@ class Recording:
     """The writer, the clients and the hooks of one process, from `open` to `close`.
 
     Without `capture` nothing is patched and no call is seen. `replay` says which recorded answers are served; an
-    experiment that is `resumed` is served its own.
+    experiment that is `resumed` is served its own. Without `log_content` no prompt and no answer is stored.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Recording:
         resumed: bool = False,
         limits: Limits = NO_LIMITS,
         prices: Prices = NO_PRICES,
+        log_content: bool = True,
     ) -> None:
         self._url = url
         self._capture = capture
@@ -62,7 +64,8 @@ class Recording:
         self._stack = ExitStack()
         self.clients = Clients(source, self._start_local)
         self.ledger = None if limits == NO_LIMITS else Ledger(limits, partial(self._add_up, url), prices)
-        self.recorder = ExperimentRecorder(experiment_id, self._writer, self.clients, self.ledger)
+        sink = self._writer if log_content else WithoutContent(self._writer)
+        self.recorder = ExperimentRecorder(experiment_id, sink, self.clients, self.ledger)
         if limits.cost_usd is not None and may_have_prices(source):
             threading.Thread(target=load_prices, daemon=True).start()  # so that the first call need not wait
 

@@ -46,6 +46,7 @@ class Settings(NamedTuple):  # making a dataclass would be a fifth of what loadi
     replay_from: str | None = None
     resume: str | None = None  # empty: the latest experiment
     resume_anyway: bool = False
+    log_content: bool = True
     max_cost: float | None = None
     max_tokens: int | None = None
     prices: Mapping[str, tuple[float, float]] = MappingProxyType({})
@@ -114,6 +115,11 @@ def add_options(parser: pytest.Parser) -> None:
         default="normal",
     )
     parser.addini(
+        "experiment_log_content",
+        "Set to 'off' to keep prompts, answers and parameters off the disk; numbers, hashes and metrics are kept",
+        default="on",
+    )
+    parser.addini(
         "experiment_timeout", "Seconds that a run's body may take where its mark gives no timeout", default=None
     )
     parser.addini(
@@ -161,6 +167,7 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str] | None = Non
         replay_from=_replay_from(replay_from),
         resume=config.getoption("--experiment-resume"),
         resume_anyway=config.getoption("--experiment-resume-anyway"),
+        log_content=_on_or_off(config, "experiment_log_content"),
         max_cost=_optional(parse_amount, reader.one("max_cost")),
         max_tokens=_optional(parse_tokens, reader.one("max_tokens")),
         prices=parse_prices(config.getini("experiment_prices")),
@@ -232,6 +239,13 @@ def _count(text: str, where: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) >= 1):
         raise pytest.UsageError(f"{where} is {text!r}; it is a number of runs from 1")
     return int(text)
+
+
+def _on_or_off(config: pytest.Config, ini: str) -> bool:
+    text = str(config.getini(ini)).strip().lower()
+    if text not in ("on", "off"):
+        raise pytest.UsageError(f"ini {ini} is {text!r}; allowed: on, off")
+    return text == "on"
 
 
 def _seconds(text: object) -> float | None:

@@ -154,6 +154,7 @@ class ExperimentSession:
                 resumed=self.resumed is not None,
                 limits=self.limits,
                 prices=self.settings.prices,
+                log_content=self.settings.log_content,
             )
             self.recording.open()
             if self.worker:

@@ -31,6 +31,7 @@ from pytest_llmexp.tracking.tracing import step_of
 _NOT_JSON = "the answer is not JSON"
 _UNFINISHED = (_NOT_JSON, wire.BROKE_OFF, wire.NO_EVENT)
 _CLOSED_EARLY = "the client closed the response before its end"
+FAULTS = (*_UNFINISHED, _CLOSED_EARLY)  # of answers, in our own words
 _REPLAYED = "replayed"
 
 
