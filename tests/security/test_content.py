@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_llmexp.core.models import Run
 from pytest_llmexp.localmodel import Answer, LocalModelServer, Request, faults
+from pytest_llmexp.tracking.content import LEFT_OUT, without_content
 from tests.conftest import Suite
 
 SUITE = """
@@ -73,7 +75,7 @@ def test_what_was_said_is_kept_off_the_disk_and_what_counts_is_not(suite: Suite,
     runs = {run.test.partition("::")[2]: run for run in store.runs(experiment.id)}
     assert {name: run.error for name, run in runs.items()} == {
         "test_x": None,
-        "test_fails": "(content is not kept)",
+        "test_fails": "AssertionError",
         "test_refused": "openai.BadRequestError",
         "test_raises": "ValueError",
     }
@@ -86,10 +88,8 @@ def test_what_was_said_is_kept_off_the_disk_and_what_counts_is_not(suite: Suite,
     (version,) = store.prompt_versions(experiment.id)
     assert (version.template, version.hash.startswith("sha256:")) == ("", True)
     assert [metric.value for metric in store.metrics(experiment.id)] == [7.0]
-    assert [(step.name, step.error) for step in store.steps(experiment.id)] == [
-        ("look", None),
-        ("broken", "ValueError"),
-    ]
+    steps = {step.name: (step.input, step.output, step.error) for step in store.steps(experiment.id)}
+    assert steps == {"look": (None, None, None), "broken": (None, None, "ValueError")}
 
 
 def test_by_default_everything_is_kept(suite: Suite) -> None:
@@ -100,6 +100,26 @@ def test_by_default_everything_is_kept(suite: Suite) -> None:
     (run,) = store.runs(store.experiments()[0].id)
     assert (run.input, run.params) == ("canary-input", {"what": "canary-parameter"})
     assert "canary-streamed" in str(store.calls(run.experiment_id)[2].stream)
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        ("ValueError: secret", "ValueError"),
+        ("my.pkg.SomeError: secret: more", "my.pkg.SomeError"),
+        ("HTTP 429: secret", "HTTP 429"),
+        ("Failed: secret", "Failed"),
+        ("the answer is not JSON", "the answer is not JSON"),
+        ("the stream ended with an error: secret", "the stream ended with an error"),
+        ("secret: SomeError", LEFT_OUT),
+        ("assert 'secret' == 1", LEFT_OUT),
+        ("", LEFT_OUT),
+    ],
+)
+def test_of_errors_their_kind_is_kept(error: str, kept: str) -> None:
+    record = without_content(Run(id="r", experiment_id="e", test="t", run_index=1, started_at="", error=error))
+    assert isinstance(record, Run)
+    assert record.error == kept
 
 
 def test_another_word_is_a_usage_error(suite: Suite) -> None:
