@@ -14,7 +14,7 @@ from pytest_llmexp.tracking.recorder import Sink
 
 LEFT_OUT: Final = "(content is not kept)"
 _OUR_WORDS = (*FAULTS, "the stream ended with an error")
-_KIND = re.compile(r"(?:HTTP \d{3}|[A-Za-z_][\w.]*(?:Error|Exception|Failed|Timeout|Interrupt))(?=:|$)")
+_KIND = re.compile(r"(?:HTTP \d{3}|(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Failed|Timeout|Interrupt))(?=:|$)")
 
 
 def without_content(record: Record) -> Record:
