@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,22 +43,24 @@ def server() -> Iterator[LocalModelServer]:
         yield started
 
 
+@contextmanager
 def start(
     suite: Suite, server: LocalModelServer, *arguments: str, output: int = subprocess.PIPE
-) -> subprocess.Popen[str]:
-    """Start a session in a process group of its own, so that a signal reaches nobody else."""
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:timeout"),
-            *("--experiment-model=m", f"--experiment-base-url={server.base_url}"),
-            *(f"--experiment-concurrency={CONCURRENCY}", *arguments),
-        ],
-        cwd=suite.path,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a session in a process group of its own, so that a signal reaches nobody else; killed if a test fails."""
+    command = [
+        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:timeout"),
+        *("--experiment-model=m", f"--experiment-base-url={server.base_url}"),
+        *(f"--experiment-concurrency={CONCURRENCY}", *arguments),
+    ]
+    with subprocess.Popen(
+        command, cwd=suite.path, stdout=output, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as session:
+        try:
+            yield session
+        except BaseException:
+            os.killpg(session.pid, signal.SIGKILL)
+            raise
 
 
 def soon(condition: Callable[[], bool], timeout_s: float) -> bool:
@@ -91,7 +94,7 @@ def test_an_interrupt_of_the_controller_alone_ends_calls_and_session(
 ) -> None:
     suite.write(source)
     with start(suite, server, *mode) as session:
-        server.wait_for_requests(3 * CONCURRENCY, timeout_s=20)
+        server.wait_for_requests(3 * CONCURRENCY, timeout_s=60)
         os.kill(session.pid, signal.SIGINT)
         output, _ = session.communicate(timeout=10)
     made = len(server.requests)
@@ -112,7 +115,7 @@ def test_a_killed_session_ends_its_workers_and_shows_as_interrupted(
 ) -> None:
     suite.write(SUITE)
     with start(suite, server, *mode, output=subprocess.DEVNULL) as session:
-        server.wait_for_requests(3 * CONCURRENCY, timeout_s=20)
+        server.wait_for_requests(3 * CONCURRENCY, timeout_s=60)
         session.kill()
         made = len(server.requests)
     assert soon(lambda: not any(map(alive, workers(suite))), 5)
@@ -126,7 +129,7 @@ def test_a_killed_session_ends_its_workers_and_shows_as_interrupted(
 def test_a_new_session_marks_what_a_killed_one_left(suite: Suite, server: LocalModelServer) -> None:
     suite.write(SUITE)
     with start(suite, server, "-p", "no:xdist", "--experiment-name=killed", output=subprocess.DEVNULL) as session:
-        server.wait_for_requests(1, timeout_s=20)
+        server.wait_for_requests(1, timeout_s=60)
         session.kill()
     suite.write("import pytest\n@pytest.mark.experiment(n=1)\ndef test_x(): pass")
     suite.run("--experiment-name=next").assert_outcomes(passed=1)
