@@ -42,7 +42,7 @@ _KEPT: Final = (
 
 
 def write_replay_file(path: Path, about: Mapping[str, Json], calls: Iterable[tuple[Place, Call]]) -> int:
-    """Write the calls and return how many; the file is whole or absent.
+    """Write the calls and return how many; the file is private, and whole or absent.
 
     Args:
         path: Where to; replaced if it is there.
@@ -52,7 +52,7 @@ def write_replay_file(path: Path, about: Mapping[str, Json], calls: Iterable[tup
     ordered = sorted(calls, key=lambda each: (each[0], each[1].ordinal, each[1].id))
     part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("wb") as raw:
+        with os.fdopen(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as raw:
             with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
                 for line in _lines(about, ordered):
                     packed.write(json.dumps(line, ensure_ascii=True, sort_keys=True).encode() + b"\n")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import stat
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from pytest_llmexp.cli import main
 from pytest_llmexp.localmodel import Answer, LocalModelServer
 from tests.conftest import Suite
 
@@ -115,3 +119,36 @@ def test_nothing_is_connected_to_but_the_model(suite: Suite) -> None:
     """)
     assert suite.run(new_process=True).ret == 0
     assert (suite.path / "hosts.txt").read_text() == "127.0.0.1"
+
+
+def test_a_key_that_is_streamed_in_pieces_is_in_no_file(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    pieces = ["I tell ", KEY[:15], KEY[15:30], KEY[30:], " to you"]
+    chunk = '{"id":"1","object":"chat.completion.chunk","created":0,"model":"m","choices":[{"index":0,"delta":%s}]}'
+    deltas = [json.dumps({"content": piece}) for piece in pieces]
+    events = [f"data: {chunk % delta}\n\n" for delta in deltas] + ["data: [DONE]\n\n"]
+    streamed = Answer(body="".join(events).encode(), headers={"Content-Type": "text/event-stream"})
+    suite.write("""
+        import os, pytest
+        from pytest_llmexp import step
+        @pytest.mark.experiment(n=1)
+        def test_x(llm_client):
+            asked = [{"role": "user", "content": "tell"}]
+            with step("ask", key=os.environ["OPENAI_API_KEY"]) as asking:
+                chunks = llm_client.chat.completions.create(model="m", messages=asked, stream=True)
+                asking.output = "".join(chunk.choices[0].delta.content for chunk in chunks)
+            assert asking.output == "I tell " + os.environ["OPENAI_API_KEY"] + " to you"
+    """)
+    with LocalModelServer(script=lambda _: streamed) as server:
+        suite.run(f"--experiment-base-url={server.base_url}", new_process=True).assert_outcomes(passed=1)
+    store = suite.store()
+    (call,) = store.calls(store.experiments()[0].id)
+    assert (call.status, len(call.stream["events"])) == ("ok", 2)
+    monkeypatch.chdir(suite.path)
+    exported = CliRunner().invoke(main, ["export", "replay", store.experiments()[0].id])
+    assert exported.exit_code == 0
+    written = [gzip.decompress((suite.path / "replay.jsonl.gz").read_bytes())]
+    written += [path.read_bytes() for path in suite.path.glob("message_log.db*")]
+    for content in written:
+        for part in (KEY[:15], KEY[15:30], KEY[30:]):
+            assert part.encode() not in content

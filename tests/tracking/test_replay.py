@@ -337,6 +337,7 @@ def test_the_same_calls_make_the_same_file(recorded: Lab, tmp_path: Path) -> Non
     assert json.loads(header) == {"experiment": "x", "format": "pytest-llmexp replay", "version": 1}
     assert [json.loads(line)["place"] for line in lines] == [["a_test", "", 1]] * 2 + [["a_test", "", 2]] * 2
     assert [path.name for path in tmp_path.glob("*.part")] == []
+    assert (tmp_path / "a.jsonl.gz").stat().st_mode & 0o077 == 0
 
 
 def test_files_that_are_none_are_refused_by_name(recorded: Lab, tmp_path: Path) -> None:
