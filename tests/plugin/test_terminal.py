@@ -44,7 +44,7 @@ def test_the_table_has_a_row_per_metric_and_case_with_gates(suite: Suite) -> Non
     )
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 200])
+@pytest.mark.parametrize("width", [60, 80, 90, 200])
 def test_columns_drop_by_width_and_gates_stay(suite: Suite, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     suite.write(TWO_CASES)
     monkeypatch.setenv("COLUMNS", str(width))
