@@ -12,8 +12,9 @@ from typing import Any
 import openai
 import pytest
 
-from pytest_llmexp.localmodel import LocalModelServer
+from pytest_llmexp.localmodel import LocalModelServer, faults
 from pytest_llmexp.replaying import ReplayFrom
+from tests.clients import asking
 from tests.clients.asking import WAYS, Way
 from tests.tracking.conftest import Lab
 
@@ -75,3 +76,26 @@ def test_a_call_is_captured_once_and_replayed(name: str, server: LocalModelServe
     assert second.close() == []
     assert [call.replayed_from for call in second.calls()] == [call.id for call in made]
     second.store.close()
+
+
+def _ask_with_retries(client: str, root: str) -> None:
+    if client == "boto3":
+        asking._bedrock(root).converse(**asking._CONVERSE)
+    elif client == "anthropic":
+        import anthropic
+
+        anthropic.Anthropic(base_url=root, api_key="x", max_retries=2).messages.create(**asking._ANTHROPIC)
+    else:
+        openai.OpenAI(base_url=f"{root}/v1", api_key="x", max_retries=2).responses.create(model="m", input="hi")
+
+
+@pytest.mark.parametrize("client", ["openai", "anthropic", *(["boto3"] if _installed("boto3") else [])])
+def test_a_clients_own_retry_is_an_attempt_of_one_call(client: str, tmp_path: Path) -> None:
+    with LocalModelServer([faults.server_error(503), "late"]) as server:
+        lab = Lab(server, tmp_path)
+        with lab.run():
+            _ask_with_retries(client, server.root_url)
+        assert lab.close() == []
+    (call,) = lab.calls()
+    assert (call.attempts, call.status, call.error) == (2, "ok", None)
+    lab.store.close()

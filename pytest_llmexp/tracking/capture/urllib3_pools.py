@@ -22,6 +22,8 @@ from pytest_llmexp.tracking.patching import SharedPatch
 from pytest_llmexp.tracking.scope import ensure_calls_go_on
 from pytest_llmexp.tracking.streams import Copy
 
+_ATTEMPT_HEADER, _FIRST = "amz-sdk-request", "attempt=1"  # of botocore: "attempt=2; max=5" is a retry
+
 
 def hook(patch: SharedPatch, library: ModuleType) -> None:
     """Patch the pools of a library that was imported."""
@@ -70,6 +72,7 @@ def _sent(pool: Any, method: str, url: str, body: Any, headers: Any) -> Sent | N
         named.get("content-type", ""),
         bytes(body),
         named.get("user-agent"),
+        not named.get(_ATTEMPT_HEADER, _FIRST).startswith(_FIRST),
     )
 
 
