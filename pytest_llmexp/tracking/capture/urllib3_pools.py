@@ -72,7 +72,7 @@ def _sent(pool: Any, method: str, url: str, body: Any, headers: Any) -> Sent | N
         named.get("content-type", ""),
         bytes(body),
         named.get("user-agent"),
-        not named.get(_ATTEMPT_HEADER, _FIRST).startswith(_FIRST),
+        named.get(_ATTEMPT_HEADER, _FIRST).partition(";")[0] != _FIRST,
     )
 
 
