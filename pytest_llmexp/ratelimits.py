@@ -34,7 +34,7 @@ def set_pace(recorder: ExperimentRecorder, pacing: Pacing) -> Board:
     board = _board(recorder, pacing.board)
     recorder.pacer = Pacer(pacing.caps, board, workers=pacing.workers)
     if pacing.give_up_after:
-        recorder.outages = Outages(board, pacing.give_up_after)
+        recorder.outages = Outages(board, pacing.give_up_after, recorder.note_problem)
     return board
 
 

@@ -28,14 +28,24 @@ class ProviderDown(CallsEnded):
 
 
 class Outages(Barrier):
-    """The runs in a row that each provider failed, over all processes; `give_up_after` so many it is down."""
+    """The runs in a row that each provider failed, over all processes; `give_up_after` so many it is down.
+
+    `note_problem` is told of a board that cannot be used; nobody is taken for down then.
+    """
 
     refusal = ProviderDown
 
-    def __init__(self, board: Board, give_up_after: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        board: Board,
+        give_up_after: int,
+        note_problem: Callable[[BaseException], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__()
         self._board = board
         self._give_up_after = give_up_after
+        self._note_problem = note_problem
         self._clock = clock
         self._down: dict[str, dict[str, Any]] = {}  # by address
         self._due = 0.0
@@ -57,20 +67,21 @@ class Outages(Barrier):
 
     def failed(self, failure: Failure) -> None:
         """Count a run that ended as an error because its last call failed."""
-        with self._board.held() as traffic:
-            traffic.outage(failure.address).failed(
-                self._clock(), failure.started, failure.what[:_MOST], failure.denied, self._give_up_after
-            )
-        self._look()
+        self._look(failure)
 
-    def _look(self) -> None:
-        with self._board.held() as traffic:
-            found = {
-                address: {"address": address, "failed": outage.runs, "last": outage.last}
-                for address, outage in traffic.outages.items()
-                if outage.is_down and address not in self._down
-            }
-        self._down.update(found)
+    def _look(self, failure: Failure | None = None) -> None:
+        try:
+            with self._board.held() as traffic:
+                if failure is not None:
+                    what, denied = failure.what[:_MOST], failure.denied
+                    outage = traffic.outage(failure.address)
+                    outage.failed(self._clock(), failure.started, what, denied, self._give_up_after)
+                down = {address: outage for address, outage in traffic.outages.items() if outage.is_down}
+        except Exception as error:
+            self._note_problem(error)
+            down = {}
+        for address, outage in down.items():
+            self._down.setdefault(address, {"address": address, "failed": outage.runs, "last": outage.last})
         if self._down and self.why is None:
             self.why = "provider down: {address} failed {failed} runs in a row, the last: {last}".format(**self.told())
         self._due = self._clock() + LOOK_EVERY_S

@@ -17,6 +17,7 @@ DECREASE = 0.5
 RECOVERY_S = 20.0  # in which a rate grows by what it was when the provider objected
 LEAST_STEP = 0.5  # calls per second that a rate grows in a second, at least: the first guess may be far too low
 LEAST_RATE = 0.1
+_ROUNDING_S = 1e-6
 BURST_S = 0.1  # calls of so many seconds may start at once: sleeping is not exact
 DENIED_RUNS = 3  # a key that never worked is not going to
 
@@ -44,12 +45,12 @@ class Bucket(NamedTuple):
 
 
 def cap_bucket(cap: int) -> Bucket:
-    """Return the bucket that lets through at most `cap` units in any minute, a tenth of them at once.
+    """Return the bucket that lets through at most `cap` units in any minute, a twentieth of them at once.
 
     >>> cap_bucket(100).burst, round(cap_bucket(100).interval, 3), cap_bucket(1)
-    (10, 0.67, Bucket(burst=1, interval=61.0))
+    (5, 0.635, Bucket(burst=1, interval=61.0))
     """
-    burst = max(1, cap // 10)
+    burst = max(1, cap // 20)
     return Bucket(burst, PERIOD_S / (cap - burst + 1))
 
 
@@ -189,7 +190,7 @@ def start(traffic: Traffic, caps: Caps, address: str, tokens: float, now: float)
         requests.opens_at(traffic.requests_until) if requests else now,
         volume.opens_at(traffic.tokens_until, tokens) if volume else now,
     )
-    if opens_at > now:
+    if opens_at > now + _ROUNDING_S:
         return opens_at - now
     if pace:
         pace.start(now)

@@ -305,7 +305,4 @@ class RunRecorder:
         """Note, once, that the run ended as an error after its provider had failed its last call."""
         failure, self.calls.failure = self.calls.failure, None
         if failure is not None and self.experiment.outages is not None:
-            try:
-                self.experiment.outages.failed(failure)
-            except Exception as error:
-                self.experiment.note_problem(error)
+            self.experiment.outages.failed(failure)
