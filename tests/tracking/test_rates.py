@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from openai import APIStatusError, AsyncOpenAI, OpenAI, RateLimitError
 
+from pytest_llmexp import Experiment, SimpleBot
+from pytest_llmexp.core.errors import ProviderDownError
 from pytest_llmexp.core.spending import Limits, Spending
 from pytest_llmexp.localmodel import Answer, LocalModelServer, Usage, faults
 from pytest_llmexp.ratelimits import Pacing
@@ -260,3 +262,16 @@ def test_the_servers_of_a_lab_are_known_apart(open_lab: OpenLab, ask_of: AskOf) 
             ask_of(lab)()
         ask_of(lab, base_url=other.base_url)()
         assert other.request_count == 1
+
+
+def test_an_experiment_block_ends_where_its_provider_is_down(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalModelServer(lambda _: faults.client_error(401)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "x")
+        with (
+            Experiment("names", 20, concurrency=1, db=tmp_path / "x.db", model="m") as experiment,
+            pytest.raises(ProviderDownError, match=r"failed 3 runs in a row.*; 17 of 20 runs of .* were not made"),
+        ):
+            experiment.run(lambda: SimpleBot("You name jobs.")("Hello"))
+    assert server.request_count == 3
+    assert "PROVIDER DOWN" in experiment.summary
