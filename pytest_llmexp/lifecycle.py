@@ -83,7 +83,7 @@ def reopen(
     store.forget_conclusions(experiment.id)
     if prices is not None:
         _price(store, experiment.id, prices)
-    known = {key: part for key, part in experiment.metadata.items() if key != "spending_stop"}
+    known = {key: part for key, part in experiment.metadata.items() if key not in _STOPS}
     earlier = known.get("resumed") or []
     this = {"at": utc_now(), "command": seen.command, "git_commit": seen.git.commit}
     going_on = replace(
@@ -147,6 +147,27 @@ class LimitStop(NamedTuple):
     trouble: str | None = None
 
 
+class ProviderStop(NamedTuple):
+    """A call or a run was refused because a provider failed so many runs in a row; `last` is the last error."""
+
+    address: str
+    failed: int
+    last: str
+
+
+Stop = LimitStop | ProviderStop
+_STOPS = {"spending_stop": "spending limit reached", "provider_stop": "provider down"}
+
+
+def read_stop(told: Sequence[Mapping[str, Any]], limits: Limits) -> Stop | None:
+    """Return what ended the calls, from what each process said of it; a limit before a provider."""
+    limited = [each["trouble"] for each in told if each["kind"] == "spending"]
+    if limited:
+        return LimitStop(limits, next(filter(None, limited), None))
+    down = next((each for each in told if each["kind"] == "provider"), None)
+    return None if down is None else ProviderStop(down["address"], down["failed"], down["last"])
+
+
 class Outcome(NamedTuple):
     """What an experiment came to."""
 
@@ -165,7 +186,8 @@ def finish(
     partial: Mapping[str, int] | None = None,
     problems: Sequence[str] = (),
     prices: Prices = NO_PRICES,
-    stop: LimitStop | None = None,
+    stop: Stop | None = None,
+    limited: int = 0,
     interrupted: bool = False,
 ) -> Outcome:
     """Price the calls, summarise every metric, judge the gates and store it all.
@@ -175,7 +197,7 @@ def finish(
     of a test in `partial`, which maps it to the number of its runs, are undecided: only some were selected. Runs that
     no process finished become `crashed`. An interrupted experiment's gates are not judged. Where `problems` says
     that records are missing from the store, no gate passes. `prices` win over the known ones. A `stop` that left
-    runs out makes the experiment interrupted, and every gate undecided.
+    runs out makes the experiment interrupted, and every gate undecided. `limited` answers said 429.
     """
     store.crash_open_runs(experiment.id)
     _price(store, experiment.id, prices)
@@ -191,7 +213,7 @@ def finish(
     if problems:
         verdicts = [_doubt(verdict, len(problems)) for verdict in verdicts]
     if stopped:
-        verdicts = [_of_stopped(verdict) for verdict in verdicts]
+        verdicts = [_of_stopped(verdict, next(iter(stopped))) for verdict in verdicts]
     ended = replace(
         experiment,
         status="interrupted" if interrupted or stopped else "finished",
@@ -199,7 +221,8 @@ def finish(
         metadata={
             **experiment.metadata,
             **({"problems": list(problems)} if problems else {}),
-            **({"spending_stop": stopped} if stopped else {}),
+            **({"limited": limited} if (limited := limited + experiment.metadata.get("limited", 0)) else {}),
+            **(stopped or {}),
         },
     )
     store.write([ended, *summaries, *verdicts])
@@ -207,22 +230,19 @@ def finish(
 
 
 def _stopped(
-    stop: LimitStop, spent: Spending, runs: Sequence[AnyRun], callers: Collection[str]
-) -> dict[str, Any] | None:
-    """Return what is kept of a stop, as `core.spending.stop_line` shows it; None if every run had ended anyway."""
+    stop: Stop, spent: Spending, runs: Sequence[AnyRun], callers: Collection[str]
+) -> dict[str, dict[str, Any]] | None:
+    """Return what is kept of a stop, as `core.spending.early_end` shows it; None if every run had ended anyway."""
     runs = distinct_runs(runs)
     left = [run for run in runs if run.status == "crashed"]
     if not left:
         return None
-    return {
-        "why": stop.trouble,
-        "limit": list(stop.limits),
-        "cost_usd": spent.cost_usd,
-        "tokens": spent.tokens,
-        "done": len(runs) - len(left),
-        "cut": sum(run.id in callers for run in left),
-        "planned": len(runs),
-    }
+    cut = sum(run.id in callers for run in left)
+    reached = {"done": len(runs) - len(left), "cut": cut, "planned": len(runs)}
+    if isinstance(stop, ProviderStop):
+        return {"provider_stop": {**stop._asdict(), **reached}}
+    used = {"cost_usd": spent.cost_usd, "tokens": spent.tokens}
+    return {"spending_stop": {"why": stop.trouble, "limit": list(stop.limits), **used, **reached}}
 
 
 def absent_runs(runs: Iterable[AnyRun], planned: Mapping[tuple[str, str], int]) -> list[RunOutcome]:
@@ -273,8 +293,8 @@ def _of_selection(verdict: models.Verdict, runs: int | None) -> models.Verdict:
     return replace(verdict, verdict="undecided", detail=detail)
 
 
-def _of_stopped(verdict: models.Verdict) -> models.Verdict:
-    detail = f"spending limit reached, so not all runs were made ({verdict.detail})"
+def _of_stopped(verdict: models.Verdict, stop: str) -> models.Verdict:
+    detail = f"{_STOPS[stop]}, so not all runs were made ({verdict.detail})"
     return replace(verdict, verdict="undecided", detail=detail)
 
 

@@ -174,7 +174,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     state = node.config.stash[state_key]
-    distributed.equip_worker(node, state.settings, state.experiment_id, state.resumed)
+    distributed.equip_worker(node, state.settings, state.experiment_id, state.board, state.resumed)
 
 
 @pytest.hookimpl(optionalhook=True, wrapper=True)

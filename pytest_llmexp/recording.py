@@ -12,6 +12,7 @@ from pytest_llmexp.core.errors import RecordingError
 from pytest_llmexp.core.models import Synchronous
 from pytest_llmexp.core.redact import Redactor
 from pytest_llmexp.core.spending import Limits, Spending
+from pytest_llmexp.ratelimits import Pacing, set_pace
 from pytest_llmexp.replaying import ReplayFrom, make_replay
 from pytest_llmexp.store import Writer, open_store
 from pytest_llmexp.tracking.capture import capturing
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_llmexp.store import Store
 
 NO_LIMITS = Limits()
+NO_CAPS = Pacing()
 
 
 class Recording:
@@ -52,6 +54,7 @@ class Recording:
         limits: Limits = NO_LIMITS,
         prices: Prices = NO_PRICES,
         log_content: bool = True,
+        pacing: Pacing = NO_CAPS,
     ) -> None:
         self._url = url
         self._capture = capture
@@ -66,6 +69,7 @@ class Recording:
         self.ledger = None if limits == NO_LIMITS else Ledger(limits, partial(self._add_up, url), prices)
         sink = self._writer if log_content else WithoutContent(self._writer)
         self.recorder = ExperimentRecorder(experiment_id, sink, self.clients, self.ledger)
+        self._board = set_pace(self.recorder, pacing)
         if limits.cost_usd is not None and may_have_prices(source):
             threading.Thread(target=load_prices, daemon=True).start()  # so that the first call need not wait
 
@@ -88,6 +92,7 @@ class Recording:
         for stream in [*self.recorder.open_streams]:  # that nobody read to the end, or closed
             stream.end()
         self.clients.close()
+        self._board.close()
         if self._reader is not None:
             self._reader.close()
         try:

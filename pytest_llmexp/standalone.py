@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Any, TypeGuard
 
 from pytest_llmexp.core import models
-from pytest_llmexp.core.errors import ConfigurationError, SpendingLimitError
+from pytest_llmexp.core.errors import ConfigurationError
 from pytest_llmexp.core.gates import parse_gate
 from pytest_llmexp.core.redact import Redactor
 from pytest_llmexp.core.spending import Limits
-from pytest_llmexp.lifecycle import DEFAULT_FILE, LimitStop, begin, finish
+from pytest_llmexp.lifecycle import DEFAULT_FILE, begin, finish, read_stop
 from pytest_llmexp.recording import Recording
 from pytest_llmexp.report.text import render_text
 from pytest_llmexp.report.view import load_view
@@ -115,8 +115,8 @@ class Experiment:
         A coroutine function is run to its end each time, in an event loop of the run's own. An AssertionError
         makes a run failed, any other exception an error; neither stops the others. ConfigurationError, before
         anything is executed: outside of the block, for arguments that do not fit, and for a function that was
-        run in this experiment before. SpendingLimitError where a limit left runs out: what the others returned is
-        in `results`.
+        run in this experiment before. SpendingLimitError where a limit left runs out, ProviderDownError where a
+        provider did: what the others returned is in `results`.
         """
         if self._recording is None:
             raise ConfigurationError("run() executes within the block: `with Experiment(...) as experiment:`")
@@ -139,16 +139,18 @@ class Experiment:
             concurrency=self.concurrency,
         )
         self.results.extend(results)
-        ledger = self._recording.ledger
-        if ledger is not None and ledger.refused:
-            left = self.num_executions - sum(_has_ended(run) for run in self._runs[test])
-            raise SpendingLimitError(f"{ledger.why}; {left} of {self.num_executions} runs of {test} were not made")
+        for barrier in self._recording.recorder.barriers:
+            if barrier.refused:
+                left = self.num_executions - sum(_has_ended(run) for run in self._runs[test])
+                raise barrier.refusal.error(
+                    f"{barrier.why}; {left} of {self.num_executions} runs of {test} were not made"
+                )
         return results
 
     def _execute(
         self, recording: Recording, test: str, index: int, params: Mapping[str, Any], function: Callable[[], Any]
     ) -> tuple[Any, RunRecorder] | None:
-        if recording.ledger is not None and recording.ledger.leaves_out():
+        if any(barrier.leaves_out() for barrier in recording.recorder.barriers):
             return None
         run = recording.recorder.begin_run(test, index, params=params)
         run.wait_until_stored()
@@ -174,7 +176,7 @@ class Experiment:
             for run in (run for runs in self._runs.values() for run in runs):
                 run.close()
             self.problems = recording.close()
-            ledger = recording.ledger
+            recorder = recording.recorder
             outcome = finish(
                 self._store,
                 self._record,
@@ -182,7 +184,8 @@ class Experiment:
                 planned={(test, ""): self.num_executions for test in self._runs},
                 problems=self.problems,
                 prices=self._prices,
-                stop=LimitStop(self._limits, ledger.trouble) if ledger is not None and ledger.refused else None,
+                stop=read_stop([each.told() for each in recorder.barriers if each.refused], self._limits),
+                limited=recorder.pacer.limited if recorder.pacer else 0,
                 interrupted=kind is not None,
             )
             self._record, self.summaries, self.verdicts = outcome

@@ -26,7 +26,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     {"core"},
     {"tracking", "store", "localmodel"},  # from here on: independent of each other within a floor ...
-    {"lifecycle", "recording", "replaying", "provenance", "estimate", "compare"},  # ... except here
+    {"lifecycle", "recording", "replaying", "ratelimits", "provenance", "estimate", "compare"},  # ... except here
     {"report"},
     {"standalone", "export", "viewer"},
     {"runtest", "cli", "hookspecs"},

@@ -13,6 +13,7 @@ LlmexpError
 │   └── ToolLoopError       the tool loop did not end
 ├── RunTimeoutError         a run took longer than its timeout
 ├── SpendingLimitError      an `Experiment` block reached its limit of cost or tokens
+├── ProviderDownError       the provider of an `Experiment` block's model gives no answers
 ├── RecordingError          a record did not reach the store
 └── StoreError              the store cannot be used
     ├── UnwritableStoreError
@@ -74,6 +75,10 @@ class RunTimeoutError(LlmexpError):
 
 class SpendingLimitError(LlmexpError):
     """An experiment's limit of cost or tokens is reached, so that not every run was made."""
+
+
+class ProviderDownError(LlmexpError):
+    """The provider of a model failed so many runs in a row that not every run was made."""
 
 
 class RecordingError(LlmexpError):

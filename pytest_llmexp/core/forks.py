@@ -8,23 +8,24 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable
 
-_renewed: list[tuple[weakref.ref[object], str]] = []
+_renewed: list[tuple[weakref.ref[object], str, Callable[[], object]]] = []
 
 
-def renew_lock_in_children(owner: object, name: str = "_lock") -> None:
-    """Give `owner` a new lock under `name` in every forked child, as long as it lives."""
-    _renewed.append((weakref.ref(owner, _forget), name))
+def renew_lock_in_children(owner: object, name: str = "_lock", make: Callable[[], object] | None = None) -> None:
+    """Give `owner` a new lock, or what `make` returns, under `name` in every forked child, as long as it lives."""
+    _renewed.append((weakref.ref(owner, _forget), name, make or threading.Lock))
 
 
 def _forget(dead: weakref.ref[object]) -> None:
-    _renewed[:] = [(owner, name) for owner, name in _renewed if owner is not dead]
+    _renewed[:] = [renewal for renewal in _renewed if renewal[0] is not dead]
 
 
 def _renew() -> None:
-    for owner, name in _renewed:
+    for owner, name, make in _renewed:
         if (alive := owner()) is not None:
-            setattr(alive, name, threading.Lock())
+            setattr(alive, name, make())
 
 
 if hasattr(os, "register_at_fork"):

@@ -60,6 +60,28 @@ def usd(amount: float) -> str:
     return f"${whole}.{cents[:2]}{cents[2:].rstrip('0')}"
 
 
+def early_end(metadata: Mapping[str, Any]) -> str | None:
+    """Return the line on an experiment that ended before all its runs were made, from its metadata; else None."""
+    if stop := metadata.get("spending_stop"):
+        return stop_line(stop)
+    down = metadata.get("provider_stop")
+    return outage_line(down) if down else None
+
+
+def outage_line(stop: Mapping[str, Any]) -> str:
+    """Return the line on an experiment that a provider which stays down has ended.
+
+    >>> outage_line({"address": "https://x.com", "failed": 5, "last": "HTTP 500", "done": 2, "cut": 0, "planned": 9})
+    'PROVIDER DOWN: https://x.com failed 5 runs in a row, the last: HTTP 500; 2 of 9 runs made, 7 not run'
+    """
+    cut = f"{stop['cut']} cut short, " if stop["cut"] else ""
+    left = stop["planned"] - stop["done"] - stop["cut"]
+    return (
+        f"PROVIDER DOWN: {stop['address']} failed {stop['failed']} runs in a row, the last: {stop['last']}; "
+        f"{stop['done']} of {stop['planned']} runs made, {cut}{left} not run"
+    )
+
+
 def stop_line(stop: Mapping[str, Any]) -> str:
     """Return the line on an experiment that a limit stopped, from what its metadata holds of that.
 

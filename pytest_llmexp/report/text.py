@@ -56,6 +56,7 @@ def notes(view: ExperimentView, *, width: int = 80) -> Iterator[Note]:
             text = f"{word} {name}: {verdict.gate}, {verdict.detail}"
             yield Note(printable(text), bad=verdict.verdict == "failed")
     yield Note(_totals(view))
+    yield from _held_back(view)
     yield from _explanations(view)
     if view.prompts:
         yield from _wrapped("prompts: " + printable(", ".join(prompt_labels(view.prompts))), width)
@@ -70,6 +71,14 @@ def notes(view: ExperimentView, *, width: int = 80) -> Iterator[Note]:
         yield Note(f"NOT RECORDED {one_line(problem, 300)}", bad=True)
     if len(view.problems) > _MAX_PROBLEMS:
         yield Note(f"NOT RECORDED ... and {len(view.problems) - _MAX_PROBLEMS} more", bad=True)
+
+
+def _held_back(view: ExperimentView) -> Iterator[Note]:
+    answers = f"{view.limited} answer{'s' * (view.limited != 1)} 429" if view.limited else ""
+    if view.calls.wait_s:
+        yield Note(f"held back {view.calls.wait_s:,.1f} s for rate limits" + (f" ({answers})" if answers else ""))
+    elif answers:
+        yield Note(f"rate limits: {answers}")
 
 
 def _explanations(view: ExperimentView) -> Iterator[Note]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_llmexp.core.ids import short_hash
 from pytest_llmexp.core.models import Experiment, PromptVersion, Run, Summary, Verdict
-from pytest_llmexp.core.spending import stop_line
+from pytest_llmexp.core.spending import early_end
 from pytest_llmexp.core.summary import IMPLICIT_METRICS, MetricValue, distinct_runs
 from pytest_llmexp.lifecycle import as_it_stands
 from pytest_llmexp.store import CallTotals, Store
@@ -60,9 +60,13 @@ class ExperimentView:
 
     @property
     def stop(self) -> str | None:
-        """The line on the spending limit that stopped the experiment."""
-        stop = self.experiment.metadata.get("spending_stop")
-        return stop_line(stop) if stop else None
+        """The line on the limit or the outage that ended the experiment before all its runs were made."""
+        return early_end(self.experiment.metadata)
+
+    @property
+    def limited(self) -> int:
+        """How many answers said that requests came too fast."""
+        return int(self.experiment.metadata.get("limited", 0))
 
     @property
     def problems(self) -> list[str]:
@@ -111,7 +115,7 @@ def _test_view(test: str, summaries: Sequence[Summary], verdicts: Sequence[Verdi
 
 
 def _status(run: Run) -> str:
-    """Return a run's status; of one that a spending limit stopped, what it says of that."""
+    """Return a run's status; of one that was refused a call, what it says of that."""
     said = (run.error or "").partition(":")[0] if run.status == "crashed" else ""
     return said if said in (_NOT_RUN, "cut short") else str(run.status)
 

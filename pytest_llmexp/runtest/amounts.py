@@ -22,6 +22,20 @@ def parse_tokens(text: str, where: str) -> int:
     return int(text)
 
 
+def parse_requests(text: str, where: str) -> int:
+    """Return a number of requests; pytest.UsageError for what is no whole number from 1."""
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        raise pytest.UsageError(f"{where} is {text!r}; it is a whole number of requests from 1, such as 500")
+    return int(text)
+
+
+def parse_runs_in_a_row(text: str, where: str) -> int:
+    """Return a number of runs; pytest.UsageError for what is no whole number from 0."""
+    if not (text.isascii() and text.isdigit()):
+        raise pytest.UsageError(f"{where} is {text!r}; it is a whole number of runs, 0 for never")
+    return int(text)
+
+
 def parse_prices(lines: Iterable[str]) -> dict[str, tuple[float, float]]:
     """Return USD for a million input and a million output tokens by model, from lines `MODEL = INPUT, OUTPUT`."""
     prices = {}

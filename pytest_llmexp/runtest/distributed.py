@@ -30,7 +30,7 @@ def worker_input(config: pytest.Config) -> dict[str, Any] | None:
     return sent
 
 
-def equip_worker(node: Any, settings: Settings, experiment_id: str, resumed: Sequence[str] | None) -> None:
+def equip_worker(node: Any, settings: Settings, experiment_id: str, board: str, resumed: Sequence[str] | None) -> None:
     """Send a worker what it needs: what affects collection is decided once, by the controller.
 
     Raises pytest.UsageError for a worker on another machine, which could not reach an SQLite store.
@@ -45,6 +45,7 @@ def equip_worker(node: Any, settings: Settings, experiment_id: str, resumed: Seq
     node.workerinput[KEY] = {
         "settings": settings.to_plain(),
         "experiment_id": experiment_id,
+        "board": board,
         "resumed": None if resumed is None else list(resumed),
         "worker": worker,
         "workers": workers,

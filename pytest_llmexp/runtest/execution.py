@@ -30,10 +30,11 @@ from pytest_llmexp.runtest.outcomes import (
 )
 from pytest_llmexp.runtest.private_api import body_arguments
 from pytest_llmexp.runtest.session import ExperimentSession
+from pytest_llmexp.tracking.barriers import CallsEnded
 from pytest_llmexp.tracking.recorder import RunRecorder
 from pytest_llmexp.tracking.replay import ReplayMissError
 from pytest_llmexp.tracking.scope import RunStopped, current_scope, entered
-from pytest_llmexp.tracking.spending import SpendingStop, UnpricedModel
+from pytest_llmexp.tracking.spending import UnpricedModel
 
 if TYPE_CHECKING:
     from pytest_llmexp.runtest.bodies import Body
@@ -103,7 +104,7 @@ class RunInProgress:
 def refused_call(call: pytest.CallInfo[Any]) -> RunStopped | None:
     """Return the refusal of a call that ended a phase."""
     error = call.excinfo.value if call.excinfo else None
-    return error if isinstance(error, SpendingStop | UnpricedModel | ReplayMissError) else None
+    return error if isinstance(error, CallsEnded | UnpricedModel | ReplayMissError) else None
 
 
 run_key = pytest.StashKey[RunInProgress]()
@@ -113,7 +114,7 @@ run_key = pytest.StashKey[RunInProgress]()
 def run_in_progress(item: pytest.Item, session: ExperimentSession) -> Iterator[None]:
     """Record what happens in the body of the with statement as the item's run, if the item is one and not ahead."""
     session.open_recording()  # any test may use the clients
-    if plan_key not in item.stash or session.looks_ahead(item) or session.is_spent():
+    if plan_key not in item.stash or session.looks_ahead(item) or session.ends_early():
         yield
         return
     run = begin_run(item, session)

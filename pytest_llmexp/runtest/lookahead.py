@@ -77,8 +77,8 @@ class LookAhead:
         return self.lanes.lane(item) is not None
 
     def leaves_out(self, item: pytest.Item) -> bool:
-        """Say whether an item's run is not begun, because a spending limit is reached."""
-        return item not in self._begun and self._experiment.is_spent()
+        """Say whether an item's run is not begun, because the experiment ends early."""
+        return item not in self._begun and self._experiment.ends_early()
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -205,7 +205,7 @@ class LookAhead:
         """Begin runs of the current one's lane while there is room."""
         lane = self.lanes.lane(current)
         while not (self._session.shouldfail or self._session.shouldstop or self._may_stop()):
-            if self._experiment.is_spent():
+            if self._experiment.ends_early():
                 break
             if self._running >= self._limit or len(self._begun) >= self._limit * AHEAD:
                 break

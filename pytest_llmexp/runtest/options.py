@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
 
-from pytest_llmexp.runtest.amounts import parse_amount, parse_prices, parse_tokens
+from pytest_llmexp.runtest.amounts import parse_amount, parse_prices, parse_requests, parse_runs_in_a_row, parse_tokens
 
 if TYPE_CHECKING:
     from pytest_llmexp.core.models import Synchronous
@@ -21,13 +21,15 @@ REPLAY = ("off", "auto", "only")
 CAPTURE = ("http", "off")
 REPLAY_FILE = ".jsonl.gz"
 DEFAULT_CONCURRENCY = 8
+GIVE_UP_AFTER = "5"
 
 
 class Settings(NamedTuple):  # making a dataclass would be a fifth of what loading the plugin costs
     """What the user asked for. Paths are absolute; `name` None means the git branch.
 
     `concurrency` is the number of test bodies in flight, over all processes; `timeout` is in seconds, `max_cost`
-    in USD, `prices` in USD for a million input and a million output tokens of a model.
+    in USD, `prices` in USD for a million input and a million output tokens of a model, `rpm` requests and `tpm`
+    tokens per minute; after `give_up_after` runs in a row that a provider failed, no call starts, 0 is never.
     """
 
     name: str | None = None
@@ -49,6 +51,9 @@ class Settings(NamedTuple):  # making a dataclass would be a fifth of what loadi
     log_content: bool = True
     max_cost: float | None = None
     max_tokens: int | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    give_up_after: int = int(GIVE_UP_AFTER)
     prices: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
     def to_plain(self) -> dict[str, Any]:
@@ -82,6 +87,8 @@ def add_options(parser: pytest.Parser) -> None:
         ("base-url", "URL", "Send calls to this OpenAI-compatible server"),
         ("max-cost", "USD", "Start no call once the experiment's calls cost so much, all workers together"),
         ("max-tokens", "N", "Start no call once so many tokens were sent and received, all workers together"),
+        ("rpm", "N", "Send at most N requests per minute, all workers together"),
+        ("tpm", "N", "Send and receive about N tokens per minute at most, all workers together"),
     ):
         variable = "LLMEXP_" + name.replace("-", "_").upper()
         ini = "experiment_" + name.replace("-", "_")
@@ -121,6 +128,11 @@ def add_options(parser: pytest.Parser) -> None:
     )
     parser.addini(
         "experiment_timeout", "Seconds that a run's body may take where its mark gives no timeout", default=None
+    )
+    parser.addini(
+        "experiment_give_up_after",
+        "Runs in a row that a provider may fail before the experiment ends early (default 5); 0 is never",
+        default=GIVE_UP_AFTER,
     )
     parser.addini(
         "experiment_prices",
@@ -170,6 +182,11 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str] | None = Non
         log_content=_on_or_off(config, "experiment_log_content"),
         max_cost=_optional(parse_amount, reader.one("max_cost")),
         max_tokens=_optional(parse_tokens, reader.one("max_tokens")),
+        rpm=_optional(parse_requests, reader.one("rpm")),
+        tpm=_optional(parse_tokens, reader.one("tpm")),
+        give_up_after=parse_runs_in_a_row(
+            str(config.getini("experiment_give_up_after")).strip() or GIVE_UP_AFTER, "ini experiment_give_up_after"
+        ),
         prices=parse_prices(config.getini("experiment_prices")),
     )
 

@@ -11,9 +11,10 @@ import pytest
 
 from pytest_llmexp.core.models import Phase, RunStatus
 from pytest_llmexp.core.printable import printable
+from pytest_llmexp.tracking.barriers import CallsEnded
 from pytest_llmexp.tracking.replay import ReplayMissError
 from pytest_llmexp.tracking.scope import RunStopped
-from pytest_llmexp.tracking.spending import SpendingStop, UnpricedModel
+from pytest_llmexp.tracking.spending import UnpricedModel
 
 NOTE = "llmexp"  # the attribute of a report that carries a run's metrics and status between processes
 
@@ -73,7 +74,7 @@ def show_refusal(
     """
     if hasattr(report, "wasxfail"):
         del report.wasxfail
-    if isinstance(refusal, SpendingStop):
+    if isinstance(refusal, CallsEnded):
         file, line, _ = report.location
         report.outcome, report.longrepr = "skipped", (file, (line or 0) + 1, str(refusal))
     elif isinstance(refusal, ReplayMissError) and excinfo is not None and excinfo.value is refusal:

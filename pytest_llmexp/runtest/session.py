@@ -18,16 +18,17 @@ from pytest_llmexp.core.models import Experiment
 from pytest_llmexp.core.redact import Redactor
 from pytest_llmexp.core.spending import Limits
 from pytest_llmexp.lifecycle import (
-    LimitStop,
     Outcome,
     Spent,
     absent_runs,
     begin,
     default_name,
     finish,
+    read_stop,
     reopen,
     spent_so_far,
 )
+from pytest_llmexp.ratelimits import Pacing
 from pytest_llmexp.recording import Recording
 from pytest_llmexp.replaying import ReplayFrom, make_replay
 from pytest_llmexp.runtest.collection import plan_key
@@ -36,6 +37,8 @@ from pytest_llmexp.runtest.options import Settings
 from pytest_llmexp.runtest.private_api.threads import leave_pool_threads_behind
 from pytest_llmexp.runtest.resuming import Resumed, merge_plans, source_hash
 from pytest_llmexp.store import Store, open_store
+from pytest_llmexp.tracking.board import remove_board
+from pytest_llmexp.tracking.pacing import Caps
 from pytest_llmexp.tracking.pricing import load_prices, may_have_prices
 from pytest_llmexp.tracking.sources import ModelSource, resolve_source
 
@@ -77,7 +80,9 @@ class ExperimentSession:
         self.executing = False  # whether this process is in its loop over the items
         self.left_behind = False  # whether a run may go on although it has ended
         self.expected = 0  # items, where other processes execute them
-        self.stops: list[str | None] = []  # of processes where a spending limit refused something: what else was wrong
+        self.stops: list[dict[str, Any]] = []  # what ended the calls, of each process that refused something
+        self.board: Path | None = None  # where processes see each other's traffic
+        self.limited = 0  # answers that said 429
         self.dropped = 0  # runs in flight when the session stopped
         self.resumed: Resumed | None = None
         self.kept: list[pytest.Item] = []  # of an experiment that goes on, those whose run has ended
@@ -155,11 +160,17 @@ class ExperimentSession:
                 limits=self.limits,
                 prices=self.settings.prices,
                 log_content=self.settings.log_content,
+                pacing=self._pacing(),
             )
             self.recording.open()
             if self.worker:
                 self._hand_in_plan()
         return self.recording
+
+    def _pacing(self) -> Pacing:
+        caps = Caps(self.settings.rpm, self.settings.tpm)
+        board = self.board if self.worker or any(caps) else None
+        return Pacing(caps, self.settings.give_up_after, board, self.workers)
 
     def _replay(self) -> ReplayFrom | None:
         if self.settings.replay == "off":
@@ -192,10 +203,14 @@ class ExperimentSession:
         """What the experiment may use up."""
         return Limits(self.settings.max_cost, self.settings.max_tokens)
 
-    def is_spent(self) -> bool:
-        """Say whether no run is begun any more, because a spending limit is reached."""
-        ledger = self.recording.ledger if self.recording else None
-        return ledger is not None and ledger.is_reached()
+    def ends_early(self) -> bool:
+        """Say whether no run is begun any more, because a limit is reached or a provider is down."""
+        return self.recording is not None and any(each.is_reached() for each in self.recording.recorder.barriers)
+
+    def leaves_out(self) -> str | None:
+        """Return why a run must not begin, if that is so, and take note of it."""
+        barriers = self.recording.recorder.barriers if self.recording else []
+        return next((each.why for each in barriers if each.leaves_out()), None)
 
     def note_look_ahead(self, ahead: LookAhead) -> None:
         """Keep what is to be said of it."""
@@ -215,9 +230,9 @@ class ExperimentSession:
             with suppress(TimeoutError):  # of a loop that a run has blocked
                 self.loop.submit(recording.clients.aclose()).result(GRACE_S)
         self.loop.close()
-        if recording is not None and recording.ledger is not None and recording.ledger.refused:
-            self.stops.append(recording.ledger.trouble)
         if recording is not None:
+            self.stops.extend(each.told() for each in recording.recorder.barriers if each.refused)
+            self.limited += recording.recorder.pacer.limited if recording.recorder.pacer else 0
             self.problems.extend(recording.close())
 
     def finish(self, *, interrupted: bool, judged: bool = True) -> Outcome:
@@ -245,7 +260,8 @@ class ExperimentSession:
             partial={test: part["of"] for test, part in plan.items() if sum(part["cases"].values()) < part["of"]},
             problems=self.problems,
             prices=self.settings.prices,
-            stop=LimitStop(self.limits, next(filter(None, self.stops), None)) if self.stops else None,
+            stop=read_stop(self.stops, self.limits),
+            limited=self.limited,
             interrupted=interrupted and (bool(absent or self.dropped or self.unreported) or not judged),
         )
         self.experiment = self.outcome.experiment
@@ -256,7 +272,7 @@ class ExperimentSession:
         if self.resumed is not None and self.recording is None:
             self._hand_in_plan()  # it had nothing left to execute
         self.close_recording()
-        told = ("problems", "notices", "alone", "dropped", "unreported", "stops")
+        told = ("problems", "notices", "alone", "dropped", "unreported", "stops", "limited")
         return {name: getattr(self, name) for name in told}
 
     def take_report(self, report: Mapping[str, Any]) -> None:
@@ -266,6 +282,7 @@ class ExperimentSession:
         self.alone.update(report["alone"])
         self.dropped += report["dropped"]
         self.stops.extend(report["stops"])
+        self.limited += report["limited"]
         self.unreported += report["unreported"]
 
     def node_ids(self, tests: Collection[str]) -> list[str]:
@@ -286,6 +303,8 @@ class ExperimentSession:
     def close(self) -> None:
         """Let go of everything."""
         self.close_recording()
+        if self.board is not None and not self.worker:
+            remove_board(self.board)
         if self.left_behind or self.dropped:
             leave_pool_threads_behind()
         store, self._store = self._store, None

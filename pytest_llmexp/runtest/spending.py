@@ -1,37 +1,15 @@
-"""What a spending limit does to a session: runs that are not begun, and what is said before and after."""
+"""What is said of spending before the start: what the runs are going to cost, and what limits cannot do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-
-import pytest
 
 from pytest_llmexp.core.printable import one_line
 from pytest_llmexp.core.spending import Limits, usd
 from pytest_llmexp.estimate import OPENAI, Estimate, estimate
-from pytest_llmexp.runtest.collection import plan_key
-from pytest_llmexp.runtest.execution import run_key
 from pytest_llmexp.runtest.session import ExperimentSession
 from pytest_llmexp.tracking.pricing import has_price
 from pytest_llmexp.tracking.spending import unpriced
-
-_NAME = "llmexp-spending"
-
-
-class _Limited:
-    """The hook of a session with a limit: a run that was not begun is skipped before anything is set up for it."""
-
-    def __init__(self, experiment: ExperimentSession) -> None:
-        self._experiment = experiment
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        if plan_key not in item.stash or run_key in item.stash:
-            return
-        recording = self._experiment.recording
-        if recording is not None and recording.ledger is not None and recording.ledger.leaves_out():
-            raise pytest.skip.Exception(f"not run: {recording.ledger.why}", _use_item_location=True)
 
 
 def forecast(session: ExperimentSession, planned: Mapping[str, int]) -> Iterator[str]:
@@ -63,16 +41,3 @@ def _about(found: Estimate, limits: Limits) -> str:
     if over:
         text += f": more than the limit of {' and '.join(over)}, which will stop the session before its end"
     return text
-
-
-@contextmanager
-def limited(config: pytest.Config, experiment: ExperimentSession) -> Iterator[None]:
-    """Leave out the runs that a spending limit does not allow, in the body of the with statement."""
-    if not any(experiment.limits):
-        yield
-        return
-    config.pluginmanager.register(_Limited(experiment), _NAME)
-    try:
-        yield
-    finally:
-        config.pluginmanager.unregister(name=_NAME)

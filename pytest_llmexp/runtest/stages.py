@@ -9,10 +9,11 @@ from contextlib import contextmanager
 import pytest
 
 from pytest_llmexp.core.errors import LlmexpError, StoreError
-from pytest_llmexp.core.spending import stop_line
+from pytest_llmexp.core.spending import early_end
 from pytest_llmexp.runtest.collection import plan_items, plan_key, test_name
 from pytest_llmexp.runtest.concurrency import runs_overlap
 from pytest_llmexp.runtest.distributed import is_controller
+from pytest_llmexp.runtest.early_end import may_end_early
 from pytest_llmexp.runtest.gate_reports import gate_node_id, gate_reports, log_quietly, trouble_reports
 from pytest_llmexp.runtest.once import run_experiments_once
 from pytest_llmexp.runtest.private_api import remember_as_failed
@@ -20,7 +21,7 @@ from pytest_llmexp.runtest.progress import start_line
 from pytest_llmexp.runtest.resuming import find_remainder, leave_out
 from pytest_llmexp.runtest.scheduling import is_run
 from pytest_llmexp.runtest.session import ExperimentSession, make_plan
-from pytest_llmexp.runtest.spending import forecast, limited
+from pytest_llmexp.runtest.spending import forecast
 from pytest_llmexp.runtest.state import PluginState
 from pytest_llmexp.runtest.terminal import header
 
@@ -133,7 +134,7 @@ def _overlapping(session: pytest.Session, state: PluginState) -> Iterator[None]:
     if state.session is None or is_controller(session.config):
         yield
         return
-    with limited(session.config, state.session), runs_overlap(session, state.session):
+    with may_end_early(session.config, state.session), runs_overlap(session, state.session):
         yield
 
 
@@ -155,8 +156,9 @@ def _finish(session: pytest.Session, state: PluginState, *, interrupted: bool, j
     if experiment.problems:
         lost = f"{len(experiment.problems)} record(s) could not be stored, the first: {experiment.problems[0]}"
         log_quietly(session.config, trouble_reports("recording", lost))
-    if stop := outcome.experiment.metadata.get("spending_stop"):
-        log_quietly(session.config, trouble_reports("spending", stop_line(stop)))
+    if line := early_end(outcome.experiment.metadata):
+        what = "spending" if "spending_stop" in outcome.experiment.metadata else "provider"
+        log_quietly(session.config, trouble_reports(what, line))
     failed = [verdict for verdict in outcome.verdicts if verdict.verdict == "failed"]
     remember_as_failed(
         session.config,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,6 +37,7 @@ class PluginState:
         self._workers: int = sent["workers"] if sent else 1
         self._suspects: list[str] = sent["suspects"] if sent else []
         self._rootpath = config.rootpath
+        self._sent_board: str | None = sent["board"] if sent else None
         self._sent_id: str | None = sent["experiment_id"] if sent else None
         self._sent_resumed: list[str] | None = sent["resumed"] if sent else None
 
@@ -58,6 +60,13 @@ class PluginState:
 
         return self._sent_id or (self.resumed.experiment_id if self.resumed else new_id("exp"))
 
+    @property
+    def board(self) -> str:
+        """Where the processes of this session's experiment see each other's traffic."""
+        from pytest_llmexp.tracking.board import board_path  # start-up cost, as below
+
+        return self._sent_board or str(board_path(self.experiment_id))
+
     def make_session(self) -> ExperimentSession:
         """Return the experiment's session, made the first time it is needed."""
         if self.session is None:
@@ -67,6 +76,7 @@ class PluginState:
             self.session.limit, self.session.workers = self._limit, self._workers
             self.session.suspects = frozenset(self._suspects)
             self.session.resumed = self.resumed
+            self.session.board = Path(self.board)
         return self.session
 
 

@@ -284,6 +284,7 @@ class Store:
             func.sum(calls.input_tokens),
             func.sum(calls.output_tokens),
             func.sum(calls.cost_usd),
+            func.sum(calls.wait_s),
         ).where(calls.experiment_id == experiment_id)
         with self._connections.reading() as connection:
             return CallTotals(*connection.execute(statement).one())

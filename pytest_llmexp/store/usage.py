@@ -39,6 +39,7 @@ class CallTotals(NamedTuple):
     input_tokens: int | None
     output_tokens: int | None
     cost_usd: float | None
+    wait_s: float | None
 
 
 class ModelUsage(NamedTuple):

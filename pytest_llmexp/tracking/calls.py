@@ -20,6 +20,7 @@ from pytest_llmexp.core.clock import utc_now
 from pytest_llmexp.core.ids import new_id, tagged_hash
 from pytest_llmexp.core.models import Call, Json
 from pytest_llmexp.tracking import wire
+from pytest_llmexp.tracking.admission import Admission
 from pytest_llmexp.tracking.counting import CallCounter
 from pytest_llmexp.tracking.exchange import Received, Sent
 from pytest_llmexp.tracking.recorder import COMMIT_TIMEOUT_S, OpenStream
@@ -38,7 +39,7 @@ _REPLAYED = "replayed"
 class CallInProgress:
     """One attempt of one call. A retry continues the call of the attempt before: same row, one attempt more.
 
-    `latency_s` and `first_token_s` are those of the last attempt.
+    `latency_s` and `first_token_s` are those of the last attempt; `wait_s` adds up.
     """
 
     def __init__(self, scope: Scope, sent: Sent, body: Json, key: str) -> None:
@@ -55,11 +56,9 @@ class CallInProgress:
         else:
             self.call = _new_call(scope, sent, body, key, self._counter.next())
             self._find_recorded(scope)
+        self._admission = Admission(self._experiment, scope.run, sent, self.call)
         if self._source is None:
-            if self._experiment.ledger is not None:
-                self._experiment.ledger.check(scope.run, str(self.call.model_requested), self.call.endpoint)
-            self._experiment.put(self.call, lazily=True)
-        self._counter.made = True
+            self._admission.check()
         self._started = time.perf_counter()
 
     def _find_recorded(self, scope: Scope) -> None:
@@ -80,8 +79,25 @@ class CallInProgress:
         if (source := self._source) is None:
             return None
         self._open = False
+        self._counter.made = True
         self._experiment.put(_served(self.call, source), lazily=True)
         return recorded_answer(source)
+
+    def admit(self) -> None:
+        """Wait for the call's turn and hand on that it is made. Raises RunStopped if it must not be."""
+        __tracebackhide__ = True
+        self._begin(self._admission.wait())
+
+    async def admit_async(self) -> None:
+        """Do what `admit` does without holding up an event loop."""
+        __tracebackhide__ = True
+        self._begin(await self._admission.wait_async())
+
+    def _begin(self, waited: float | None) -> None:
+        if waited is not None:
+            self.call = replace(self.call, wait_s=(self.call.wait_s or 0.0) + waited)
+        self._counter.made = True
+        self._experiment.put(self.call, lazily=True)
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -115,6 +131,8 @@ class CallInProgress:
         elif problem in _UNFINISHED and not received.complete:
             problem = _CLOSED_EARLY
         return self._close(
+            received,
+            broken,
             response=body,
             stream=None if problem else stream,
             model_returned=answered.model,
@@ -128,7 +146,7 @@ class CallInProgress:
     def failed(self, error: BaseException) -> Future[None] | None:
         """Hand on that no response came."""
         latency = time.perf_counter() - self._started
-        return self._close(status="error", error=_describe(error), latency_s=latency)
+        return self._close(None, error, status="error", error=_describe(error), latency_s=latency)
 
     def settle(self, waiting: Future[None] | None) -> None:
         """Wait for the commit."""
@@ -146,11 +164,12 @@ class CallInProgress:
         else:
             self._experiment.settle(waiting)
 
-    def _close(self, **changes: Any) -> Future[None] | None:
+    def _close(self, received: Received | None, broken: BaseException | None, **changes: Any) -> Future[None] | None:
         if not self._open:
             return None
         self._open = False
         self.call = replace(self.call, first_token_s=self._first, **changes)
+        self._admission.ended(self.call, self._counter, received, broken)
         if self._experiment.ledger is not None:
             self.call = self._experiment.ledger.counted(self.call)
         if self.call.status == "error":

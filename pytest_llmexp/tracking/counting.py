@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from typing import NamedTuple
 
 from pytest_llmexp.core.models import Call
+
+
+class Failure(NamedTuple):
+    """A call that its provider did not answer: when its last attempt started, what went wrong."""
+
+    address: str
+    started: float
+    what: str
+    denied: bool  # for its key
 
 
 class CallCounter:
@@ -15,6 +25,7 @@ class CallCounter:
         self._lock = threading.Lock()
         self._count = 0
         self.made = False  # whether any call was made, or answered by a recorded one
+        self.failure: Failure | None = None  # of the last call, if it failed for its provider
         self._failed: dict[str, list[Call]] = {}
         self._asked: Counter[str] = Counter()
 

@@ -29,6 +29,7 @@ class Received(NamedTuple):
     content_type: str
     content: bytes
     complete: bool = True
+    retry_after_s: float | None = None  # how long the server asks to wait
 
     @property
     def is_text(self) -> bool:

@@ -32,7 +32,10 @@ from pytest_llmexp.tracking.counting import CallCounter
 from pytest_llmexp.tracking.scope import RunStopped, Scope
 
 if TYPE_CHECKING:
+    from pytest_llmexp.tracking.barriers import Barrier
     from pytest_llmexp.tracking.clients import Clients
+    from pytest_llmexp.tracking.outages import Outages
+    from pytest_llmexp.tracking.pacer import Pacer
     from pytest_llmexp.tracking.replay import Replay
     from pytest_llmexp.tracking.spending import Ledger
     from pytest_llmexp.tracking.tracing import Spans
@@ -63,6 +66,8 @@ class ExperimentRecorder:
         self.experiment_id = experiment_id
         self.clients = clients
         self.ledger = ledger  # of an experiment whose spending is limited
+        self.pacer: Pacer | None = None
+        self.outages: Outages | None = None
         self.problems: list[str] = []
         self.repeat: Callable[..., Any] | None = None  # how an `Experiment` block executes a function
         self.spans: Spans | None = None
@@ -74,6 +79,11 @@ class ExperimentRecorder:
         self.replay: Replay | None = None
         self.open_streams: set[OpenStream] = set()
         self.stopped = False  # whether calls are refused
+
+    @property
+    def barriers(self) -> list[Barrier]:
+        """What may end the calls."""
+        return [barrier for barrier in (self.ledger, self.outages) if barrier is not None]
 
     def begin_run(
         self,
@@ -288,3 +298,11 @@ class RunRecorder:
                 return
             self._safe = run
         self._stored = self.experiment.put(run)
+        if status == "error":
+            self._blame_provider()
+
+    def _blame_provider(self) -> None:
+        """Note, once, that the run ended as an error after its provider had failed its last call."""
+        failure, self.calls.failure = self.calls.failure, None
+        if failure is not None and self.experiment.outages is not None:
+            self.experiment.outages.failed(failure)

@@ -9,11 +9,10 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar, cast
 
-from pytest_llmexp.core.errors import SpendingLimitError
 from pytest_llmexp.core.models import RunStatus
+from pytest_llmexp.tracking.barriers import CallsEnded
 from pytest_llmexp.tracking.recorder import RunRecorder
 from pytest_llmexp.tracking.scope import current_scope, entered
-from pytest_llmexp.tracking.spending import SpendingStop
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,8 +45,8 @@ class Results(list[Any]):
         before = len(self.errors)
         jobs = [functools.partial(evaluate_one, *pair) for pair in zip(self, self.runs, strict=True)]
         answers = call_together(jobs, self.concurrency)
-        if refusals := [run.refusal for run in self.runs if isinstance(run.refusal, SpendingStop)]:
-            raise SpendingLimitError(str(refusals[0]))
+        if refusals := [run.refusal for run in self.runs if isinstance(run.refusal, CallsEnded)]:
+            raise refusals[0].error(str(refusals[0]))
         done = [(answer[0], run) for answer, run in zip(answers, self.runs, strict=True) if answer]
         if jobs and not done:
             raise self.errors[before]
@@ -73,7 +72,7 @@ def attempt(
             return answer
         except KeyboardInterrupt:
             raise
-        except SpendingStop as stop:
+        except CallsEnded as stop:
             run.judge("crashed", phase="call", error=str(stop), duration_s=run.run.duration_s)
             run.wait_until_stored()
             return None

@@ -10,10 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+from pytest_llmexp.core.errors import SpendingLimitError
 from pytest_llmexp.core.forks import renew_lock_in_children
 from pytest_llmexp.core.models import Call
 from pytest_llmexp.core.spending import Limits, Spending, compared, reaches
+from pytest_llmexp.tracking.barriers import Barrier, CallsEnded, remember
 from pytest_llmexp.tracking.pricing import NO_PRICES, Prices, has_price, price_of
 from pytest_llmexp.tracking.recorder import RunRecorder
 from pytest_llmexp.tracking.scope import RunStopped
@@ -22,25 +25,25 @@ LOOK_EVERY_S = 0.05
 _SHARE = 20  # a look may take a twentieth of the time: the more calls there are to add up, the rarer it is
 
 
-class SpendingStop(RunStopped):
+class SpendingStop(CallsEnded):
     """A call was refused because a spending limit is reached."""
+
+    error = SpendingLimitError
 
 
 class UnpricedModel(RunStopped):
     """A call was refused because its cost would not be known, and the cost is limited."""
 
 
-class Ledger:
-    """One process's view of what the whole experiment spent; `look` adds up the store.
+class Ledger(Barrier):
+    """One process's view of what the whole experiment spent; `look` adds up the store."""
 
-    `why` says why no call starts any more, None while calls go on; `refused` whether anything was.
-    """
+    refusal = SpendingStop
 
     def __init__(self, limits: Limits, look: Callable[[], Spending], prices: Prices = NO_PRICES) -> None:
+        super().__init__()
         self.limits = limits
-        self.why: str | None = None
         self.trouble: str | None = None  # why the limit cannot be checked
-        self.refused = False
         self._look = look
         self._prices = prices
         self._own_usd, self._own_tokens = 0.0, 0
@@ -58,27 +61,16 @@ class Ledger:
             self._look_at_others()
         return self.why is not None
 
-    def leaves_out(self) -> bool:
-        """Say whether a run must not begin, and take note of that."""
-        if not self.is_reached():
-            return False
-        self.refused = True
-        return True
+    def told(self) -> dict[str, Any]:
+        """Return why the limit could not be checked, if that was it."""
+        return {"kind": "spending", "trouble": self.trouble}
 
     def check(self, run: RunRecorder | None, model: str | None, endpoint: str) -> None:
         """Raise SpendingStop or UnpricedModel if a call must not be made; the run remembers it."""
-        stop: RunStopped
         if self.is_reached():
-            self.refused = True
-            cut = run is not None and run.calls.made
-            stop = SpendingStop(f"{'cut short' if cut else 'not run'}: {self.why}")
-        elif self.limits.cost_usd is not None and not self._has_price(model, endpoint):
-            stop = UnpricedModel(unpriced(model, endpoint))
-        else:
-            return
-        if run is not None and run.refusal is None:
-            run.refusal = stop
-        raise stop
+            raise remember(run, self.refuse(run))
+        if self.limits.cost_usd is not None and not self._has_price(model, endpoint):
+            raise remember(run, UnpricedModel(unpriced(model, endpoint)))
 
     def counted(self, call: Call) -> Call:
         """Add a call that has ended, and return it with its cost where that is limited."""

@@ -22,8 +22,10 @@ class Copy:
         status_code: int,
         content_type: str,
         decode: Callable[[bytes], bytes] | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         self._call, self._status_code, self._content_type = call, status_code, content_type
+        self._retry_after_s = retry_after_s
         self._chunks: list[bytes] = []
         self._open = True
         self.decode = decode
@@ -53,7 +55,8 @@ class Copy:
             content = self.decode(content) if self.decode else content
         except Exception as undecodable:  # a compressed stream that was cut
             return self._call.failed(error or undecodable)
-        return self._call.answered(Received(self._status_code, self._content_type, content, self.complete), error)
+        received = Received(self._status_code, self._content_type, content, self.complete, self._retry_after_s)
+        return self._call.answered(received, error)
 
     def finish(self, error: BaseException | None = None) -> None:
         """End, and wait until it is stored."""

@@ -12,7 +12,8 @@ from pytest_llmexp.core.models import Call
 from pytest_llmexp.lifecycle import begin
 from pytest_llmexp.localmodel import SAMPLE, LocalModelServer
 from pytest_llmexp.localmodel.script import Script
-from pytest_llmexp.recording import Recording
+from pytest_llmexp.ratelimits import Pacing
+from pytest_llmexp.recording import NO_CAPS, Recording
 from pytest_llmexp.replaying import ReplayFrom
 from pytest_llmexp.store import Store, open_store
 from pytest_llmexp.tracking.recorder import RunRecorder
@@ -24,14 +25,19 @@ class Lab:
     """An experiment in progress. `store` reads what is committed, at any time."""
 
     def __init__(
-        self, server: LocalModelServer, folder: Path, api_key: str = "not-needed", replay: ReplayFrom | None = None
+        self,
+        server: LocalModelServer,
+        folder: Path,
+        api_key: str = "not-needed",
+        replay: ReplayFrom | None = None,
+        pacing: Pacing = NO_CAPS,
     ) -> None:
         self.server = server
         self.path = folder / "message_log.db"
         source = ModelSource("gpt-4o", server.base_url, api_key)
         self.store: Store = open_store(self.path, create=True)
         self.id = begin(self.store, "lab", source=source, folder=folder).id
-        self.recording = Recording(self.store.url, self.id, source, replay=replay)
+        self.recording = Recording(self.store.url, self.id, source, replay=replay, pacing=pacing)
         self.recording.open()
         self._closed = False
 
@@ -80,9 +86,10 @@ def open_lab(tmp_path: Path) -> Iterator[OpenLab]:
             api_key: str = "not-needed",
             replay: ReplayFrom | None = None,
             server: LocalModelServer | None = None,
+            pacing: Pacing = NO_CAPS,
         ) -> Lab:
             server = server or stack.enter_context(LocalModelServer(script))
-            lab = Lab(server, tmp_path, api_key, replay)
+            lab = Lab(server, tmp_path, api_key, replay, pacing)
             stack.callback(lab.store.close)
             stack.callback(lab.close)
             return lab

@@ -21,6 +21,7 @@ from pytest_llmexp.tracking.calls import CallInProgress, begin_call
 from pytest_llmexp.tracking.capture.carrying import carry_out_async
 from pytest_llmexp.tracking.exchange import Received, Sent, address_of
 from pytest_llmexp.tracking.patching import SharedPatch
+from pytest_llmexp.tracking.retry_after import retry_after
 from pytest_llmexp.tracking.scope import ensure_calls_go_on
 from pytest_llmexp.tracking.streams import Copy
 
@@ -75,7 +76,8 @@ async def _record(library: ModuleType, call: CallInProgress, response: Any) -> A
         return response
     content = await response.read()
     response.content = _reader(library, content)  # for those who read it piece by piece
-    await call.settle_async(call.answered(Received(response.status, kind, content)))
+    wait_s = retry_after(response.status, response.headers)
+    await call.settle_async(call.answered(Received(response.status, kind, content, retry_after_s=wait_s)))
     return response
 
 

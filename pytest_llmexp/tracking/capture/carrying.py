@@ -14,7 +14,7 @@ R = TypeVar("R")
 def carry_out(
     call: CallInProgress, send: Callable[[], R], record: Callable[[R], R], answer: Callable[[Received], R]
 ) -> R:
-    """Return the response of a call.
+    """Return the response of a call, once it may start.
 
     Args:
         call: The call.
@@ -22,8 +22,10 @@ def carry_out(
         record: Hands what `send` returned to the call, at once or as it is read, and returns what the caller gets.
         answer: Makes a response of the library from a recorded one.
     """
+    __tracebackhide__ = True
     if (replayed := call.replayed()) is not None:
         return answer(replayed)
+    call.admit()
     try:
         with call.sending():
             response = send()
@@ -43,8 +45,10 @@ async def carry_out_async(
     answer: Callable[[Received], R],
 ) -> R:
     """Do what `carry_out` does for a library that is awaited."""
+    __tracebackhide__ = True
     if (replayed := call.replayed()) is not None:
         return answer(replayed)
+    await call.admit_async()
     try:
         with call.sending():
             response = await send()

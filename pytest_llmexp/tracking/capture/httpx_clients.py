@@ -12,6 +12,7 @@ from pytest_llmexp.tracking.calls import begin_call
 from pytest_llmexp.tracking.capture.carrying import carry_out, carry_out_async
 from pytest_llmexp.tracking.exchange import Received, Sent
 from pytest_llmexp.tracking.patching import SharedPatch
+from pytest_llmexp.tracking.retry_after import retry_after
 from pytest_llmexp.tracking.scope import ensure_calls_go_on
 from pytest_llmexp.tracking.streams import Copy
 
@@ -78,7 +79,8 @@ def _sent(request: Any) -> Sent:
 
 
 def _received(response: Any) -> Received:
-    return Received(response.status_code, response.headers.get("content-type", ""), response.content)
+    kind, wait_s = response.headers.get("content-type", ""), retry_after(response.status_code, response.headers)
+    return Received(response.status_code, kind, response.content, retry_after_s=wait_s)
 
 
 def _answer(library: ModuleType, request: Any, recorded: Received) -> Any:
@@ -99,7 +101,8 @@ def _copy(library: ModuleType, response: Any, call: Any) -> Copy:
         decoded: bytes = library.Response(response.status_code, headers=headers, content=content).content
         return decoded
 
-    return Copy(call, response.status_code, headers.get("content-type", ""), decode)
+    wait_s = retry_after(response.status_code, response.headers)
+    return Copy(call, response.status_code, headers.get("content-type", ""), decode, wait_s)
 
 
 def _tee(library: ModuleType, inner: Any, copy: Copy) -> Any:

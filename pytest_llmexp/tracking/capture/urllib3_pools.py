@@ -19,6 +19,7 @@ from pytest_llmexp.tracking.calls import CallInProgress, begin_call
 from pytest_llmexp.tracking.capture.carrying import carry_out
 from pytest_llmexp.tracking.exchange import Received, Sent
 from pytest_llmexp.tracking.patching import SharedPatch
+from pytest_llmexp.tracking.retry_after import retry_after
 from pytest_llmexp.tracking.scope import ensure_calls_go_on
 from pytest_llmexp.tracking.streams import Copy
 
@@ -83,14 +84,16 @@ def _text(value: Any) -> str:
 def _record(library: ModuleType, call: CallInProgress, preloaded: bool, decodes: bool, response: Any) -> Any:
     kind = response.headers.get("content-type", "")
     coding = response.headers.get("content-encoding")
+    wait_s = retry_after(response.status, response.headers)
     if preloaded:
         plain = response.data if decodes else _decoded(library, coding, response.data)
-        call.settle(call.answered(Received(response.status, kind, plain)))
+        call.settle(call.answered(Received(response.status, kind, plain, retry_after_s=wait_s)))
         return response
     if wire.is_stream(kind) and response.status < 400:
         return _tee(response, Copy(call, response.status, kind), partial(_decoded, library, coding))
     content = response.read(decode_content=False)
-    call.settle(call.answered(Received(response.status, kind, _decoded(library, coding, content))))
+    plain = _decoded(library, coding, content)
+    call.settle(call.answered(Received(response.status, kind, plain, retry_after_s=wait_s)))
     return library.HTTPResponse(
         io.BytesIO(content),
         headers=response.headers,
