@@ -160,7 +160,10 @@ _STOPS = {"spending_stop": "spending limit reached", "provider_stop": "provider 
 
 
 def read_stop(told: Sequence[Mapping[str, Any]], limits: Limits) -> Stop | None:
-    """Return what ended the calls, from what each process said of it; a limit before a provider."""
+    """Return what ended the calls, from what each process said of it; a limit before a provider.
+
+    Of a store that cannot be written the lost records tell.
+    """
     limited = [each["trouble"] for each in told if each["kind"] == "spending"]
     if limited:
         return LimitStop(limits, next(filter(None, limited), None))

@@ -24,6 +24,7 @@ from pytest_llmexp.tracking.recorder import ExperimentRecorder
 from pytest_llmexp.tracking.scope import Scope, entered
 from pytest_llmexp.tracking.sources import ModelSource
 from pytest_llmexp.tracking.spending import Ledger
+from pytest_llmexp.tracking.store_trouble import StoreTrouble
 from pytest_llmexp.tracking.threads import context_follows_threads
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Recording:
         self.ledger = None if limits == NO_LIMITS else Ledger(limits, partial(self._add_up, url), prices)
         sink = self._writer if log_content else WithoutContent(self._writer)
         self.recorder = ExperimentRecorder(experiment_id, sink, self.clients, self.ledger)
+        self.recorder.store_trouble = StoreTrouble()
         self._board = set_pace(self.recorder, pacing)
         if limits.cost_usd is not None and may_have_prices(source):
             threading.Thread(target=load_prices, daemon=True).start()  # so that the first call need not wait

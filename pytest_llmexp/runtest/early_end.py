@@ -1,4 +1,4 @@
-"""A session that ends early, at a spending limit or because a provider is down: its runs that are not begun."""
+"""A session that ends early, as a limit is reached, a provider down or the store full: its runs that are not begun."""
 
 from __future__ import annotations
 
@@ -31,9 +31,6 @@ class _LeavingOut:
 @contextmanager
 def may_end_early(config: pytest.Config, experiment: ExperimentSession) -> Iterator[None]:
     """Leave out the runs that must not begin any more, in the body of the with statement."""
-    if not any(experiment.limits) and not experiment.settings.give_up_after:
-        yield
-        return
     config.pluginmanager.register(_LeavingOut(experiment), _NAME)
     try:
         yield

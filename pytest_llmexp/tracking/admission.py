@@ -38,6 +38,8 @@ class Admission:
         """Raise CallsEnded or UnpricedModel if the call must not be made; the run remembers it."""
         if self._experiment.ledger is not None:
             self._experiment.ledger.check(self._run, self._model, self._endpoint)
+        if self._experiment.store_trouble is not None:
+            self._experiment.store_trouble.check(self._run)
         if self._experiment.outages is not None:
             self._experiment.outages.check(self._run, self._address)
 

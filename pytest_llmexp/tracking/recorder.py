@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pytest_llmexp.tracking.pacer import Pacer
     from pytest_llmexp.tracking.replay import Replay
     from pytest_llmexp.tracking.spending import Ledger
+    from pytest_llmexp.tracking.store_trouble import StoreTrouble
     from pytest_llmexp.tracking.tracing import Spans
 
 COMMIT_TIMEOUT_S = 60.0
@@ -68,6 +69,7 @@ class ExperimentRecorder:
         self.ledger = ledger  # of an experiment whose spending is limited
         self.pacer: Pacer | None = None
         self.outages: Outages | None = None
+        self.store_trouble: StoreTrouble | None = None
         self.problems: list[str] = []
         self.repeat: Callable[..., Any] | None = None  # how an `Experiment` block executes a function
         self.spans: Spans | None = None
@@ -83,7 +85,7 @@ class ExperimentRecorder:
     @property
     def barriers(self) -> list[Barrier]:
         """What may end the calls."""
-        return [barrier for barrier in (self.ledger, self.outages) if barrier is not None]
+        return [barrier for barrier in (self.ledger, self.outages, self.store_trouble) if barrier is not None]
 
     def begin_run(
         self,
@@ -143,6 +145,8 @@ class ExperimentRecorder:
     def _note_failure(self, done: Future[None]) -> None:
         if (error := done.exception()) is not None:
             self.note_problem(error)
+            if self.store_trouble is not None:
+                self.store_trouble.note(error)
 
     def put_once(self, key: str, record: Record) -> None:
         """Hand on a record that many runs share, unless one of this key was handed on in this process before."""
