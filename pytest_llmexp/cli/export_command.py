@@ -50,7 +50,10 @@ def replay(ref: str, output: Path, db: str) -> None:
     if not calls:
         raise click.ClickException(f"{ref!r} ({experiment.id}) holds no answer that could be replayed")
     about = {"experiment": experiment.name, "experiment_id": experiment.id, "model_source": experiment.model_source}
-    count = write_replay_file(output, about, calls)
+    try:
+        count = write_replay_file(output, about, calls)
+    except OSError as error:
+        raise click.ClickException(f"{output} cannot be written: {error}") from None
     click.echo(f"{count} answers of {experiment.id} in {output}")
 
 

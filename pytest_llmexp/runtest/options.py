@@ -162,6 +162,7 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str] | None = Non
     mode = _one_of(replay, REPLAY)
     capture = _one_of(reader.one("capture"), CAPTURE)
     _check_replay(mode, replay, replay_from, capture)
+    _check_capture(reader, config, capture)
     return Settings(
         name=_name(reader.one("name")),
         runs=_optional(_count, reader.one("runs")),
@@ -300,6 +301,19 @@ def _check_replay(mode: str, replay: _Given | None, replay_from: _Given | None, 
         raise pytest.UsageError(f"{where} is {mode!r}, which needs the calls to be seen: not with capture off")
     if mode == "off" and replay_from is not None and replay_from.where.startswith("--"):
         raise pytest.UsageError(f"{replay_from.where} serves nothing without --experiment-replay=auto or only")
+
+
+def _check_capture(reader: _Reader, config: pytest.Config, capture: str) -> None:
+    """Refuse what sees to calls where none is seen, and a word of consent where nothing is asked."""
+    resumes = config.getoption("--experiment-resume") is not None
+    if config.getoption("--experiment-resume-anyway") and not resumes:
+        raise pytest.UsageError("--experiment-resume-anyway does nothing without --experiment-resume[=REF]")
+    if capture != "off":
+        return
+    given = [reader.one(name) for name in ("max_cost", "max_tokens", "rpm", "tpm")]
+    needs = [each.where for each in given if each is not None] + (["--experiment-resume"] if resumes else [])
+    if needs:
+        raise pytest.UsageError(f"{', '.join(needs)}: this needs the calls to be seen, not --experiment-capture=off")
 
 
 def _replay_from(given: _Given | None) -> str | None:

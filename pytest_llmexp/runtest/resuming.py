@@ -19,6 +19,7 @@ from pytest_llmexp.lifecycle import is_abandoned
 from pytest_llmexp.provenance import read_git
 from pytest_llmexp.runtest.collection import RunPlan, plan_key
 from pytest_llmexp.store import Store, open_store
+from pytest_llmexp.tracking.sources import LOCAL_LABEL, ModelSource
 
 _KEPT = ("passed", "failed")
 _ANYWAY = "--experiment-resume-anyway goes on all the same"
@@ -103,11 +104,12 @@ def find_remainder(
     *,
     folder: Path,
     redact: Callable[[str], str],
+    source: ModelSource | None,
     anyway: bool,
 ) -> Remainder:
     """Sort planned items into those whose run has ended and those to execute, and compare tests, prompts and code.
 
-    `collected` says how many runs each test had before some were deselected.
+    `collected` says how many runs each test had before some were deselected, `source` where calls go, None if nowhere.
     """
     with open_store(db, read_only=True) as store:
         experiment = store.experiment(resumed.experiment_id)
@@ -122,20 +124,25 @@ def find_remainder(
     problems = [*_changed_tests(planned, plans, collected, redact), *_changed_prompts(versions)]
     if not anyway:
         problems += _changed_code(experiment, planned, items, folder, redact)
+        problems += _changed_model(experiment, source)
     kept = [item for item in items if plan_key in item.stash and _key(item.stash[plan_key]) in ended]
     gone = set(map(id, kept))
     return Remainder([item for item in items if id(item) not in gone], kept, list(problems))
 
 
 def merge_plans(planned: Plan, made: Plan) -> dict[str, dict[str, Any]]:
-    """Return the plan of an experiment that goes on: what is made now, and what was planned and is not selected."""
-    merged = {test: dict(part) for test, part in planned.items()}
+    """Return the plan of an experiment that goes on: what is made now, and what was planned and is not selected.
+
+    A test of which runs are left out now is `partial`.
+    """
+    merged = {test: {**part, "partial": True} for test, part in planned.items()}
     for test, part in made.items():
         earlier = merged.get(test, {"cases": {}, "of": 0})
         cases = dict(earlier["cases"])
         for case, count in part["cases"].items():
             cases[case] = max(count, cases.get(case, 0))
-        merged[test] = {**part, "cases": cases, "of": max(part["of"], earlier["of"])}
+        partial = bool(planned) and cases != part["cases"]
+        merged[test] = {**part, "cases": cases, "of": max(part["of"], earlier["of"]), "partial": partial}
     return merged
 
 
@@ -162,7 +169,10 @@ def _changed_tests(
     selected = Counter(redact(plan.test) for plan in plans)
     for test in planned:
         if test not in whole:
-            yield f"{test} is part of the experiment, and is not there any more"
+            yield (
+                f"{test} is part of the experiment, and was not collected: it is gone, or left out by the paths "
+                "given or by --lf; select with -k instead"
+            )
     for test, cases in now.items():
         if test not in planned:
             yield f"{test} is not part of the experiment; leave it out, or record a new experiment"
@@ -176,7 +186,7 @@ def _changed_tests(
     for plan in {plan.test: plan for plan in plans}.values():
         had = max(planned.get(redact(plan.test), {"cases": {}})["cases"].values(), default=0)
         if plan.mark.n < had:
-            yield f"{plan.test} has {had} runs of each case already, and now n={plan.mark.n}"
+            yield f"{plan.test} has {had} runs of each case already, and now n={plan.mark.n}; --experiment-runs={had}"
 
 
 def _changed_prompts(versions: Iterable[PromptVersion]) -> Iterator[str]:
@@ -221,6 +231,12 @@ def _changed_code(
     commit = read_git(folder).commit
     if experiment.git_commit and commit and commit != experiment.git_commit:
         yield f"the commit was {experiment.git_commit[:10]} and is {commit[:10]}; {_ANYWAY}"
+
+
+def _changed_model(experiment: Experiment, source: ModelSource | None) -> Iterator[str]:
+    then, now = experiment.model_source, source.label if source else experiment.model_source
+    if then != now and not (then.startswith(LOCAL_LABEL) and now.startswith(LOCAL_LABEL)):
+        yield f"the model was {then} and is {now}; {_ANYWAY}"
 
 
 def leave_out(config: pytest.Config, items: list[pytest.Item], remainder: Remainder) -> None:

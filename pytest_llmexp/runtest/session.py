@@ -136,8 +136,12 @@ class ExperimentSession:
         earlier = store.experiment(self.experiment_id)
         prices = self.settings.prices if self.limits.cost_usd is not None else None
         self.problems.extend(earlier.metadata.get("problems") or [])
-        self.plan = merge_plans(earlier.metadata.get("plan") or {}, self.plan)
-        self.experiment = reopen(store, earlier, folder=self._rootpath, metadata={"plan": self.plan}, prices=prices)
+        planned = earlier.metadata.get("plan") or {}
+        if self.plan:  # which workers know, and their controller does not
+            self.plan = merge_plans(planned, self.plan)
+        self.experiment = reopen(
+            store, earlier, folder=self._rootpath, metadata={"plan": self.plan or planned}, prices=prices
+        )
 
     def prepare_end(self) -> None:
         """Import what only the end needs, in the background: called once there is nothing to do but wait."""
@@ -262,14 +266,15 @@ class ExperimentSession:
             prices=self.settings.prices,
             stop=read_stop(self.stops, self.limits),
             limited=self.limited,
-            interrupted=interrupted and (bool(absent or self.dropped or self.unreported) or not judged),
+            interrupted=(interrupted and (bool(absent or self.dropped or self.unreported) or not judged))
+            or any(part.get("partial") for part in plan.values()),
         )
         self.experiment = self.outcome.experiment
         return self.outcome
 
     def end_worker(self) -> dict[str, Any]:
         """Stop recording in a worker; return what its controller must know, for `take_report`."""
-        if self.resumed is not None and self.recording is None:
+        if self.resumed is not None and self.recording is None and self.plan:
             self._hand_in_plan()  # it had nothing left to execute
         self.close_recording()
         told = ("problems", "notices", "alone", "dropped", "unreported", "stops", "limited")

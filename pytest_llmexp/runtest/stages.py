@@ -63,6 +63,7 @@ def leave_out_finished(config: pytest.Config, session: ExperimentSession, items:
             session.collected,
             folder=config.rootpath,
             redact=session.redact,
+            source=None if session.settings.replay == "only" else session.source(),
             anyway=session.settings.resume_anyway,
         )
     except StoreError as error:

@@ -231,10 +231,16 @@ class Store:
         return self._read(Annotation, mine, order=[rows.id])
 
     def run_totals(self, experiment_id: str) -> list[RunTotals]:
-        """Return what the generation calls of each run added up to; a sum is None if any of its calls did not say."""
+        """Return what the generation calls of each run added up to; a sum is None if any of its calls did not say.
+
+        Nor is there a cost where a call was replayed, which took no time and was paid for elsewhere.
+        """
         calls = schema.calls.c
+        timed = func.count(calls.latency_s) == func.count()
         sums = [
-            case((func.count(column) == func.count(), func.sum(column)))
+            case((timed & (func.count(column) == func.count()), func.sum(column)))
+            if column is calls.cost_usd
+            else case((func.count(column) == func.count(), func.sum(column)))
             for column in (calls.latency_s, calls.input_tokens, calls.output_tokens, calls.cost_usd)
         ]
         statement = (

@@ -52,7 +52,10 @@ class Sink(Protocol):
 
 
 class OpenStream(Protocol):
-    """A streamed answer that did not end yet."""
+    """A streamed answer that did not end yet, of this run."""
+
+    @property
+    def run_id(self) -> str | None: ...
 
     def end(self) -> Future[None] | None:
         """Hand on what came so far."""
@@ -286,6 +289,12 @@ class RunRecorder:
         with self._lock:
             self.ended = True
 
+    def end_streams(self) -> None:
+        """Hand on what came of answers that the body neither read to their end nor closed."""
+        for stream in [*self.experiment.open_streams]:
+            if stream.run_id == self.run.id:
+                stream.end()
+
     def judge(
         self,
         status: RunStatus,
@@ -301,6 +310,7 @@ class RunRecorder:
             if run == self._safe:
                 return
             self._safe = run
+        self.end_streams()
         self._stored = self.experiment.put(run)
         if status == "error":
             self._blame_provider()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -75,17 +76,19 @@ class FileAnswers:
     """The answers of files. Raises ConfigurationError for a file that cannot be read."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._calls: dict[tuple[Place, str], list[Call]] = {}
+        self._files: list[dict[tuple[Place, str], list[Call]]] = []  # apart: each is an experiment of its own
         self._by_test: dict[str, list[tuple[Place, Call]]] = {}
         for path in paths:
+            calls: dict[tuple[Place, str], list[Call]] = {}
             for place, call in _read(path):
-                self._calls.setdefault((place, call.request_key or ""), []).append(call)
+                calls.setdefault((place, call.request_key or ""), []).append(call)
                 self._by_test.setdefault(place.test, []).append((place, call))
+            self._files.append(calls)
 
     def find(self, place: Place, request_key: str, nth: int, not_of: str | None) -> Call | None:
-        """Return the nth call with this request of this place, if any."""
-        found = self._calls.get((place, request_key), [])
-        return found[nth - 1] if len(found) >= nth else None
+        """Return the nth call with this request of this place, from the first file that has as many."""
+        found = (calls.get((place, request_key), []) for calls in self._files)
+        return next((same[nth - 1] for same in found if len(same) >= nth), None)
 
     def like(self, place: Place) -> Sequence[Call]:
         """Return up to 20 calls of the same test, those of the place first."""
@@ -121,7 +124,7 @@ def _read(path: Path) -> Iterable[tuple[Place, Call]]:
                     raise ConfigurationError(
                         f"{path} is no replay file of version {_VERSION}: `llmexp export replay` makes them"
                     )
-    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, AttributeError) as error:
         where = f"near line {max(number, 1)}: {error}"
         raise ConfigurationError(
             f"{path} cannot be read as a replay file ({where}); `llmexp export replay` makes them"

@@ -28,9 +28,15 @@ class Copy:
         self._retry_after_s = retry_after_s
         self._chunks: list[bytes] = []
         self._open = True
+        self._stored: Future[None] | None = None
         self.decode = decode
         self.complete = False
         call.open_streams.add(self)
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that asked."""
+        return self._call.call.run_id
 
     def add(self, chunk: bytes) -> bool:
         """Keep a piece, and tell whether it was the last: then `finish` comes before the caller gets it.
@@ -45,10 +51,13 @@ class Copy:
         return self.complete
 
     def end(self, error: BaseException | None = None) -> Future[None] | None:
-        """Hand on what came; `error` is what ended it before its time."""
-        if not self._open:
-            return None
-        self._open = False
+        """Hand on what came, once, and return when that is safe; `error` is what ended it before its time."""
+        if self._open:
+            self._open = False
+            self._stored = self._hand_on(error)
+        return self._stored
+
+    def _hand_on(self, error: BaseException | None) -> Future[None] | None:
         self._call.open_streams.discard(self)
         try:
             content = b"".join(self._chunks)

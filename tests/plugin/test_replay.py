@@ -90,14 +90,19 @@ def test_a_prompt_that_was_edited_is_named_and_fails_its_runs(paid: Suite) -> No
     assert calls(paid, "edited")[0].run_id is None  # the fixture's, which was served
 
 
-def test_latency_of_replayed_runs_is_unknown_and_gates_on_it_are_undecided(paid: Suite) -> None:
-    result = paid.run("--experiment-name=again", "--experiment-replay=only", "--experiment-gate=p90(latency_s) < 100")
+@pytest.mark.parametrize(("metric", "limit"), [("latency_s", "100"), ("cost_usd", "1")])
+def test_time_and_cost_of_replayed_runs_are_unknown_and_gates_on_them_undecided(
+    paid: Suite, metric: str, limit: str
+) -> None:
+    result = paid.run(
+        "--experiment-name=again", "--experiment-replay=only", f"--experiment-gate=mean({metric}) < {limit}"
+    )
     store = paid.store()
     experiment = store.experiment("again")
     verdicts = {verdict.gate: verdict.verdict for verdict in store.verdicts(experiment.id)}
-    assert verdicts == {"mean(length) > 0": "passed", "p90(latency_s) < 100": "undecided"}
-    (latency,) = [s for s in store.summaries(experiment.id) if s.metric == "latency_s" and s.case_id is None]
-    assert (latency.n, latency.missing, latency.mean) == (0, 6, None)
+    assert verdicts == {"mean(length) > 0": "passed", gate: "undecided"}
+    (summary,) = [s for s in store.summaries(experiment.id) if s.metric == metric and s.case_id is None]
+    assert (summary.n, summary.missing, summary.mean) == (0, 6, None)
     assert result.ret == 0
 
 

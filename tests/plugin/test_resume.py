@@ -92,12 +92,16 @@ def test_a_finished_experiment_gets_more_runs(broken: Suite, workers: tuple[str,
     assert (verdict.n, verdict.missing) == (12, 0)
 
 
-def test_runs_that_are_not_selected_stay_missing(broken: Suite) -> None:
-    result = broken.run("--experiment-resume=x", "-k", "0.0")
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.xdist)])
+def test_a_selection_of_what_is_left_finishes_and_decides_nothing(broken: Suite, workers: tuple[str, ...]) -> None:
+    result = broken.run("--experiment-resume=x", "-k", "0.0", *workers)
     assert executed(broken) == ["0.0 2"]
-    result.stdout.fnmatch_lines(["8 runs (6 passed, 1 error, 1 failed), *"])
-    (verdict,) = broken.store().verdicts(the_experiment(broken).id)
-    assert (verdict.n, verdict.missing) == (7, 1)
+    result.stdout.fnmatch_lines(["8 runs (6 passed, 1 error, 1 failed), *", "interrupted 8/8: gates were not judged"])
+    after = the_experiment(broken)
+    assert (after.status, broken.store().verdicts(after.id)) == ("interrupted", [])
+    broken.run("--experiment-resume", *workers)
+    (verdict,) = broken.store().verdicts(after.id)
+    assert (verdict.n, verdict.missing, the_experiment(broken).status) == (8, 0, "finished")
 
 
 def test_the_latest_experiment_is_meant_unless_one_is_named(broken: Suite) -> None:
@@ -124,9 +128,13 @@ def test_the_latest_experiment_is_meant_unless_one_is_named(broken: Suite) -> No
         ),
         ("[0.0, 1.0]", "[0.0, 1.0, 2.0]", "test_suite.py::test_x[[]2.0] is not part of the experiment"),
         ("[0.0, 1.0]", "[0.0]", "test_suite.py::test_x[[]1.0] is part of the experiment, and is not there any more"),
-        ("def test_x", "def test_z", "test_suite.py::test_x is part of the experiment, and is not there any more"),
+        (
+            "def test_x",
+            "def test_z",
+            "test_suite.py::test_x is part of the experiment, and was not collected: it is gone*",
+        ),
         ("def test_x", "def test_z", "test_suite.py::test_z is not part of the experiment; leave it out*"),
-        ("n=4", "n=3", "test_suite.py::test_x has 4 runs of each case already, and now n=3"),
+        ("n=4", "n=3", "test_suite.py::test_x has 4 runs of each case already, and now n=3; --experiment-runs=4"),
         ("away", "gone", "the code of test_suite.py has changed; --experiment-resume-anyway goes on all the same"),
     ],
 )
@@ -144,6 +152,16 @@ def test_what_has_changed_is_named_and_nothing_is_done(
     assert executed(broken) == []
     assert the_experiment(broken) == before
     assert len(broken.store().verdicts(before.id)) == 1
+
+
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.xdist)])
+def test_another_model_is_another_experiment(broken: Suite, workers: tuple[str, ...]) -> None:
+    other = ("--experiment-model=m2", "--experiment-base-url=http://127.0.0.1:9/v1")
+    result = broken.run("--experiment-resume=x", *other, *workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    said = "the model was local-sampler (not an LLM)* and is m2 at http://127.0.0.1:9/v1; --experiment-resume-anyway *"
+    (result.stdout if workers else result.stderr).fnmatch_lines([said])
+    assert executed(broken) == []
 
 
 def test_changed_code_goes_on_if_told_so(broken: Suite) -> None:
@@ -172,6 +190,11 @@ def test_another_commit_is_another_version_of_the_code(broken: Suite) -> None:
         (["--experiment-resume", "test_suite.py"], "*paths come first: pytest PATH --experiment-resume=NAME"),
         (["--experiment-resume=x", "--experiment-name=y"], "*is the experiment 'x', which keeps its name*"),
         (["--experiment-resume=x", "--experiment-db=none.db"], "*there is no store at*"),
+        (["--experiment-resume-anyway"], "--experiment-resume-anyway does nothing without --experiment-resume*"),
+        (
+            ["--experiment-resume=x", "--experiment-capture=off"],
+            "--experiment-resume: this needs the calls*",
+        ),
     ],
 )
 @pytest.mark.parametrize("workers", [(), pytest.param(("-n", "1"), marks=pytest.mark.xdist)])

@@ -357,3 +357,29 @@ def test_limits_come_from_the_environment_and_the_ini_file(priced: Suite, monkey
     priced.run().stdout.fnmatch_lines(["SPENDING LIMIT reached: * of 700 tokens*"])
     monkeypatch.setenv("LLMEXP_MAX_COST", "0.02")
     priced.run().stdout.fnmatch_lines(["SPENDING LIMIT reached: $* of $0.02, * of 700 tokens after *"])
+
+
+@pytest.mark.parametrize("left", ["break", "stream.close()"])
+def test_a_stream_that_is_left_early_cannot_be_limited_and_stops(suite: Suite, left: str) -> None:
+    suite.write(f"""
+        import pytest
+        @pytest.mark.experiment(n=9)
+        def test_x(llm_client):
+            asked = [{{"role": "user", "content": "tell me more"}}]
+            stream = llm_client.chat.completions.create(model="m", messages=asked, stream=True)
+            for chunk in stream:
+                {left}
+    """)
+    with LocalModelServer(lambda _: "a long answer of many words") as server:
+        options = (f"--experiment-base-url={server.base_url}", "--experiment-model=m", "--experiment-concurrency=1")
+        result = suite.run("--experiment-max-tokens=1000", *options)
+        assert len(server.requests) == 1
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.mark.parametrize("limit", ["--experiment-max-cost=1", "--experiment-max-tokens=9", "--experiment-rpm=9"])
+def test_a_limit_of_calls_that_nobody_sees_is_refused(suite: Suite, limit: str) -> None:
+    suite.write("import pytest\n@pytest.mark.experiment(n=1)\ndef test_x(): pass")
+    result = suite.run(limit, "--experiment-capture=off")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {limit.partition('=')[0]}: this needs the calls to be seen*"])

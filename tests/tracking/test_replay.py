@@ -114,7 +114,7 @@ def test_a_replayed_call_is_marked_costs_nothing_and_took_no_time(recorded: Lab,
     assert (served.cost_usd, served.price_source, served.attempts) == (0.0, "replayed", 0)
     assert (served.latency_s, served.first_token_s) == (None, None)
     (totals,) = lab.store.run_totals(lab.id)
-    assert (totals.latency_s, totals.cost_usd) == (None, 0.0)
+    assert (totals.latency_s, totals.cost_usd) == (None, None)
 
 
 def test_a_replay_of_a_replay_names_the_call_that_was_paid(recorded: Lab, again: Again) -> None:
@@ -340,6 +340,16 @@ def test_the_same_calls_make_the_same_file(recorded: Lab, tmp_path: Path) -> Non
     assert (tmp_path / "a.jsonl.gz").stat().st_mode & 0o077 == 0
 
 
+def test_a_copy_of_a_file_adds_no_sample(recorded: Lab, again: Again, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        _write(recorded, tmp_path / f"{name}.jsonl.gz")
+    lab = again(ReplayFrom("only", str(tmp_path)))
+    with lab.run(index=1), pytest.raises(ReplayMissError):
+        answers = [ask(lab), ask(lab)]
+        assert answers == ["answer 0", "answer 1"]
+        ask(lab)
+
+
 def test_files_that_are_none_are_refused_by_name(recorded: Lab, tmp_path: Path) -> None:
     whole = _write(recorded, tmp_path / "whole.jsonl.gz")
     for content, said in (
@@ -349,6 +359,7 @@ def test_files_that_are_none_are_refused_by_name(recorded: Lab, tmp_path: Path) 
         (gzip.compress(b'{"format": "pytest-llmexp replay", "version": 2}\n'), "is no replay file of version 1"),
         (gzip.compress(b'{"format": "pytest-llmexp replay", "version": 1}\n{"a": 1}\n'), r"line 2: 'place'"),
         (gzip.compress(b"[1]\n"), "cannot be read as a replay file"),
+        (whole[:12] + b"\xff" + whole[13:], "cannot be read as a replay file"),
     ):
         (tmp_path / "broken.jsonl.gz").write_bytes(content)
         with pytest.raises(ConfigurationError, match=rf"broken\.jsonl\.gz {said}|broken\.jsonl\.gz cannot.*{said}"):

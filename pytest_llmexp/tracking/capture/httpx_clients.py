@@ -120,7 +120,8 @@ def _tee(library: ModuleType, inner: Any, copy: Copy) -> Any:
                 copy.finish(error)
                 raise
             except GeneratorExit:
-                raise  # the caller stopped reading: `close` follows
+                copy.end()  # the caller stopped reading: `close` may follow, or nothing
+                raise
             except BaseException as error:
                 copy.end(error)
                 raise
@@ -152,7 +153,8 @@ def _tee_async(library: ModuleType, inner: Any, copy: Copy) -> Any:
                 await copy.finish_async(error)
                 raise
             except GeneratorExit:
-                raise  # the caller stopped reading: `aclose` follows
+                copy.end()  # the caller stopped reading: `aclose` may follow, or nothing
+                raise
             except BaseException as error:
                 copy.end(error)  # a cancelled task must not wait
                 raise

@@ -131,6 +131,9 @@ def _tee(inner: Any, copy: Copy, decode: Callable[[bytes], bytes]) -> Any:
                 for piece in reading:
                     note(piece, False, decoded)
                     yield piece
+            except GeneratorExit:
+                copy.end()
+                raise
             except Exception as error:
                 copy.finish(error)
                 raise
