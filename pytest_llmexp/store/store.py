@@ -52,6 +52,7 @@ R = TypeVar("R", bound=Record)
 NOT_AN_LLM = "(not an LLM)"  # how the built-in server signs its answers
 _CRASHED = "the process that ran this ended before the run did"
 _CHUNK = 10_000  # rows turned into records at a time
+_TOTALS = ("latency_s", "input_tokens", "output_tokens", "cost_usd")
 _END = "\U0010ffff"  # sorts after whatever an id begins with
 
 
@@ -236,13 +237,9 @@ class Store:
         Nor is there a cost where a call was replayed, which took no time and was paid for elsewhere.
         """
         calls = schema.calls.c
-        timed = func.count(calls.latency_s) == func.count()
-        sums = [
-            case((timed & (func.count(column) == func.count()), func.sum(column)))
-            if column is calls.cost_usd
-            else case((func.count(column) == func.count(), func.sum(column)))
-            for column in (calls.latency_s, calls.input_tokens, calls.output_tokens, calls.cost_usd)
-        ]
+        told = {name: func.count(calls[name]) == func.count() for name in _TOTALS}
+        told["cost_usd"] &= told["latency_s"]
+        sums = [case((told[name], func.sum(calls[name]))) for name in _TOTALS]
         statement = (
             select(calls.run_id, func.count(), *sums)
             .where(calls.role == "generation", _of_runs(calls.run_id, experiment_id))

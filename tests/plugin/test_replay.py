@@ -94,9 +94,8 @@ def test_a_prompt_that_was_edited_is_named_and_fails_its_runs(paid: Suite) -> No
 def test_time_and_cost_of_replayed_runs_are_unknown_and_gates_on_them_undecided(
     paid: Suite, metric: str, limit: str
 ) -> None:
-    result = paid.run(
-        "--experiment-name=again", "--experiment-replay=only", f"--experiment-gate=mean({metric}) < {limit}"
-    )
+    gate = f"mean({metric}) < {limit}"
+    result = paid.run("--experiment-name=again", "--experiment-replay=only", f"--experiment-gate={gate}")
     store = paid.store()
     experiment = store.experiment("again")
     verdicts = {verdict.gate: verdict.verdict for verdict in store.verdicts(experiment.id)}
