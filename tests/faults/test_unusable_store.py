@@ -111,15 +111,19 @@ def test_a_llamabot_file_is_shared_and_its_rows_untouched(suite: Suite) -> None:
 def test_records_that_cannot_be_stored_make_gates_undecided_not_passed(suite: Suite) -> None:
     suite.write("""
         import pathlib, pytest
+        from pytest_llmexp.tracking.scope import current_run
         @pytest.mark.experiment(n=3, gates=["pass_rate >= 0.3"])
         def test_x(experiment_run, record_metric):
             if experiment_run.index == 2:  # the file is gone: what comes now is lost
-                for path in pathlib.Path().glob("message_log.db"): path.rename("moved.db")
-            record_metric("x", 1)
-            if experiment_run.index == 3: pathlib.Path("moved.db").rename("message_log.db")
+                pathlib.Path("message_log.db").rename("moved.db")
+                record_metric("x", 1)
+                recorder = current_run().experiment
+                recorder.settle(recorder.put())
+                pathlib.Path("moved.db").rename("message_log.db")
     """)
     result = suite.run("--experiment-concurrency=1", new_process=True)
     result.stdout.fnmatch_lines(["NOT RECORDED*message_log.db*"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
     store = suite.store()
     (verdict,) = store.verdicts(store.experiments()[0].id)
     assert verdict.verdict == "undecided"

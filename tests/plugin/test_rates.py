@@ -262,7 +262,7 @@ def test_what_an_outage_left_out_is_made_when_the_provider_is_back(suite: Suite,
     assert suite.run("--experiment-concurrency=1").ret == pytest.ExitCode.TESTS_FAILED
     _, before = latest(suite)
     back = serve(lambda _: Answer("a name"))
-    result = suite.run("--experiment-resume")
+    result = suite.run("--experiment-resume", "--experiment-resume-anyway")  # at another address
     _, after = latest(suite)
     assert after.id == before.id
     assert after.status == "finished"
