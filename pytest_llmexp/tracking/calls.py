@@ -200,6 +200,8 @@ def begin_call(sent: Sent) -> CallInProgress | None:
         return None if scope.sending == key else CallInProgress(scope, sent, body, key)
     except Exception as error:
         scope.experiment.note_problem(error)
+        if scope.experiment.replay is not None and scope.experiment.replay.mode == "only":
+            raise ReplayMissError(f"no call is made, as recorded answers cannot be looked up: {error}") from error
         return None
 
 

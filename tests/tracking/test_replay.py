@@ -295,6 +295,16 @@ def test_a_miss_says_when_only_the_run_is_new(recorded: Lab, again: Again) -> No
     assert "nothing is recorded for this test" in miss(lab, test="another_test")
 
 
+def test_where_answers_cannot_be_looked_up_no_call_is_made(recorded: Lab, again: Again) -> None:
+    lab = again(ONLY)
+    replay = lab.recording.recorder.replay
+    assert replay is not None
+    for source in replay._sources:
+        source._store.close()  # type: ignore[attr-defined]
+    assert "recorded answers cannot be looked up" in miss(lab)
+    assert "is closed" in lab.close()[0]
+
+
 def test_a_miss_names_the_server_that_was_asked(recorded: Lab, open_lab: OpenLab) -> None:
     lab = open_lab(count, replay=ONLY)
     assert f"was sent to {recorded.server.base_url}/chat/completions" in miss(lab)
