@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import collection, concurrent_runs, recording, summaries, unused_plugin
+from benchmarks import collection, concurrent_runs, recording, replay, summaries, unused_plugin
 from benchmarks.about import describe_machine
 from benchmarks.measure import Bench
 from benchmarks.processes import ContenderError
@@ -20,6 +20,7 @@ from benchmarks.server import ModelServer
 GOALS: Mapping[str, Callable[[Bench], Results]] = {
     "a": concurrent_runs.measure_a,
     "b": concurrent_runs.measure_b,
+    "c": replay.measure,
     "d": unused_plugin.measure,
     "e": summaries.measure,
     "g": recording.measure,

@@ -31,6 +31,7 @@ class Contender:
         model: The model to ask, see server.py.
         workers: Whether it starts processes of its own.
         note: What the reader of the table must know.
+        files: What is copied into its folder beside the program.
         check: Called with the folder after a run; raises ContenderError if something is not as it should be.
     """
 
@@ -43,6 +44,7 @@ class Contender:
     model: str = model_name(LATENCY_MS, 40)
     workers: bool = False
     note: str = ""
+    files: Sequence[Path] = ()
     check: Callable[[Path], None] | None = None
 
 
@@ -87,7 +89,8 @@ class Bench:
         """Run a contender once, in an empty folder of its own."""
         with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
             folder = Path(temporary)
-            shutil.copy(FOLDER / contender.program, folder)
+            for file in (FOLDER / contender.program, *contender.files):
+                shutil.copy(file, folder)
             arguments = [part.replace("{program}", contender.program) for part in contender.arguments]
             used = run_process(arguments, folder, self._environ(contender), tree=contender.workers)
             times = self.server.take_times()
