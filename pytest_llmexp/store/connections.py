@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ class Connections:
         self._file = path.stat()
         self._closed = False
         self._inserting: PoolProxiedConnection | None = None
+        self._looking_up: PoolProxiedConnection | None = None
+        self._lock_of_lookups = threading.Lock()
         if hasattr(os, "register_at_fork"):
             connections = weakref.ref(self)
             os.register_at_fork(after_in_child=lambda: _forget(connections))
@@ -99,13 +102,23 @@ class Connections:
             found: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
             yield found
 
+    @contextmanager
+    def looking_up(self) -> Iterator[sqlite3.Connection]:
+        """Do as `driver` for reads of a few rows: one connection for all of them, used by one thread at a time."""
+        self._check_open()
+        with self._in_words(), self._lock_of_lookups:
+            if self._looking_up is None:
+                self._looking_up = self._engine.raw_connection()
+            connection: sqlite3.Connection = self._looking_up.driver_connection  # type: ignore[assignment]
+            yield connection
+
     def close(self) -> None:
         """Close every connection; the last one of all processes moves the WAL into the file, so this is locked too."""
         if self._closed:
             return
         self._closed = True
         if self._lock is None:
-            self._engine.dispose()
+            self._dispose()
             return
         try:
             with self._lock.held():
@@ -115,15 +128,18 @@ class Connections:
             self._lock.close()
 
     def _dispose(self) -> None:
-        kept, self._inserting = self._inserting, None
-        if kept is not None:
-            kept.close()  # gives it back to the pool, which closes it
+        kept = (self._inserting, self._looking_up)
+        self._inserting = self._looking_up = None
+        for connection in kept:
+            if connection is not None:
+                connection.close()  # gives it back to the pool, which closes it
         self._engine.dispose()
 
     def forget(self) -> None:
         """Leave the connections to the parent process; new ones are opened when needed."""
-        _LEFT_TO_PARENT.extend((self._engine.pool, self._inserting))
-        self._inserting = None
+        _LEFT_TO_PARENT.extend((self._engine.pool, self._inserting, self._looking_up))
+        self._inserting = self._looking_up = None
+        self._lock_of_lookups = threading.Lock()
         self._engine.dispose(close=False)
 
     @contextmanager

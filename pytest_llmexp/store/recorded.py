@@ -1,20 +1,25 @@
-"""Recorded calls as a source of answers for replay: narrow reads, one by index and one by key per call."""
+"""Recorded calls as a source of answers for replay: one narrow read by index for a run, and one by key for a call."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Sequence
 from itertools import groupby, islice
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
+from pytest_llmexp.core.forks import renew_lock_in_children
 from pytest_llmexp.core.models import Call
 from pytest_llmexp.store.codec import encode_text
+from pytest_llmexp.store.records import FewColumns
 from pytest_llmexp.store.store import Store
+
+Rows = list[tuple[str, str]]
 
 _ANSWERED: Final = "c.status = 'ok' AND c.response IS NOT NULL"
 _FROM: Final = "FROM experiment_runs AS r CROSS JOIN calls AS c ON c.run_id = r.id WHERE r.test = ?"
 _OF_RUNS: Final = f"""
-SELECT r.id, c.id {_FROM} AND r.case_id = ? AND r.run_index = ? AND c.request_key = ? AND {_ANSWERED}
+SELECT c.request_key, r.id, c.id {_FROM} AND r.case_id = ? AND r.run_index = ? AND {_ANSWERED}
 AND r.experiment_id LIKE ? ORDER BY r.id DESC, c.ordinal
 """
 _LOOSE: Final = f"""
@@ -29,6 +34,23 @@ _LIKE_LOOSE: Final = f"""
 SELECT c.id FROM calls AS c WHERE c.run_id IS NULL AND {_ANSWERED} AND c.experiment_id LIKE ?
 AND c.experiment_id <> ? ORDER BY c.id DESC LIMIT 20
 """
+_SERVED: Final = FewColumns(
+    Call,
+    "id",
+    "ordinal",
+    "endpoint",
+    "response",
+    "stream",
+    "model_returned",
+    "finish_reason",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "replayed_from",
+)
+_ASKING: Final = 256  # runs whose rows are remembered: more do not ask in turns
 
 
 class StoredAnswers:
@@ -38,9 +60,14 @@ class StoredAnswers:
         self._store = store
         self._recording = recording
         self._experiment = experiment_id or "%"
+        self._lock = threading.Lock()
+        renew_lock_in_children(self)
+        self._asking: dict[str, dict[str, Rows]] = {}  # by the run that asks, since when it asked first
 
     def find(self, place: tuple[str, str, int], request_key: str, nth: int, not_of: str | None) -> Call | None:
         """Return the nth call with this request that the place's latest run with as many has made, if any.
+
+        Only what a call is served is filled in.
 
         Args:
             place: Test, case and run index; an empty test stands for calls outside of runs.
@@ -48,17 +75,32 @@ class StoredAnswers:
             nth: From 1.
             not_of: A run's id that is left out.
         """
-        test, case_id, run_index = place
-        if test:
-            rows = self._rows(
-                _OF_RUNS, encode_text(test), encode_text(case_id), run_index, request_key, self._experiment
-            )
+        if place[0]:
+            rows = self._recorded(place, not_of).get(request_key, [])
         else:
             rows = self._rows(_LOOSE, request_key, self._experiment, self._recording)
         for owner, group in groupby(rows, key=itemgetter(0)):
             if owner != not_of and (call_id := next(islice(group, nth - 1, None), (None, None))[1]) is not None:
-                return self._store.call(call_id)
+                (row,) = self._rows(f"SELECT {_SERVED.sql} FROM calls WHERE id = ?", call_id)
+                return _SERVED.record(row, experiment_id="", started_at="", status="ok")
         return None
+
+    def _recorded(self, place: tuple[str, str, int], asking: str | None) -> dict[str, Rows]:
+        """Return the ids of the place's runs and calls by request, the latest run first; read once for a run."""
+        with self._lock:
+            known = self._asking.get(asking or "")
+        if known is not None:
+            return known
+        test, case_id, run_index = place
+        found: dict[str, Rows] = {}
+        for key, *row in self._rows(_OF_RUNS, encode_text(test), encode_text(case_id), run_index, self._experiment):
+            found.setdefault(key, []).append((row[0], row[1]))
+        with self._lock:
+            if asking is not None:
+                self._asking[asking] = found
+            if len(self._asking) > _ASKING:
+                del self._asking[next(iter(self._asking))]
+        return found
 
     def like(self, place: tuple[str, str, int]) -> Sequence[Call]:
         """Return up to 20 calls of the same test, those of the place first."""
@@ -69,6 +111,6 @@ class StoredAnswers:
             rows = self._rows(_LIKE_LOOSE, self._experiment, self._recording)
         return [self._store.call(call_id) for (call_id,) in rows]
 
-    def _rows(self, sql: str, *values: str | int) -> Iterable[tuple[str, ...]]:
-        with self._store.driver() as connection:
+    def _rows(self, sql: str, *values: str | int) -> list[tuple[Any, ...]]:
+        with self._store.looking_up() as connection:
             return connection.execute(sql, values).fetchall()

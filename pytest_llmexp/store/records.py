@@ -170,6 +170,22 @@ class RecordDecoder(Generic[R]):
         return records
 
 
+class FewColumns(Generic[R]):
+    """Turns rows of some columns into records of one type, one at a time: `sql` is what a select names."""
+
+    def __init__(self, kind: type[R], *names: str) -> None:
+        columns = HOMES[kind].table.columns
+        self.sql = ", ".join(names)
+        self._kind = kind
+        self._names = names
+        self._decoders = [decoder(columns[name].info["kind"]) for name in names]
+
+    def record(self, row: Sequence[Any], **rest: Any) -> R:
+        """Return the record of a row; `rest` are further fields."""
+        values = (v if decode is None else decode((v,))[0] for v, decode in zip(row, self._decoders, strict=True))
+        return self._kind(**dict(zip(self._names, values, strict=True)), **rest)
+
+
 def _names(home: Home) -> list[str]:
     return [column.name for column in home.table.columns]
 

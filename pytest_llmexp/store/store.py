@@ -154,9 +154,9 @@ class Store:
             raise StoreError(f"no call has the id {call_id!r}")
         return found[0]
 
-    def driver(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Return the driver's connection for the body of a with statement, for reads only."""
-        return self._connections.driver()
+    def looking_up(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Return the driver's connection for the body of a with statement: for reads of a few rows, one at a time."""
+        return self._connections.looking_up()
 
     def steps(self, experiment_id: str, run_id: str | None = None, *, unattributed: bool = False) -> list[Step]:
         """Return the steps of an experiment, of one of its runs, or those of no run, in the order they were begun."""
