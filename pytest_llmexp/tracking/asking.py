@@ -16,19 +16,23 @@ from pytest_llmexp.core.errors import AnswerError, ConfigurationError
 from pytest_llmexp.tracking.clients import forced_tool
 from pytest_llmexp.tracking.dialogue import Reception, Send
 from pytest_llmexp.tracking.scope import current_scope, entered
+from pytest_llmexp.tracking.shortcuts import Shortcut, Shortcuts
 from pytest_llmexp.tracking.tools import CallTool
 
 T = TypeVar("T")
 Talk = Generator[Any, Any, T]
 
 
-def drive(talk: Talk[T], client: Any) -> T:
-    """Take a dialogue to its end; exceptions of a step are thrown into it."""
+def drive(talk: Talk[T], client: Any, shortcuts: Shortcuts | None = None) -> T:
+    """Take a dialogue to its end; exceptions of a step are thrown into it.
+
+    With `shortcuts`, recorded answers need not go through the client.
+    """
     try:
         step = next(talk)
         while True:
             try:
-                result = _take(client, step)
+                result = _take(client, step, shortcuts)
             except Exception as error:
                 step = talk.throw(error)
             else:
@@ -37,13 +41,13 @@ def drive(talk: Talk[T], client: Any) -> T:
         return end.value  # type: ignore[no-any-return]
 
 
-async def drive_async(talk: Talk[T], client: Any) -> T:
+async def drive_async(talk: Talk[T], client: Any, shortcuts: Shortcuts | None = None) -> T:
     """Do what `drive` does with an asynchronous client."""
     try:
         step = next(talk)
         while True:
             try:
-                result = await _take_async(client, step)
+                result = await _take_async(client, step, shortcuts)
             except Exception as error:
                 step = talk.throw(error)
             else:
@@ -52,10 +56,16 @@ async def drive_async(talk: Talk[T], client: Any) -> T:
         return end.value  # type: ignore[no-any-return]
 
 
-def _take(client: Any, step: Send | CallTool) -> Any:
+def _take(client: Any, step: Send | CallTool, shortcuts: Shortcuts | None) -> Any:
     if isinstance(step, Send):
         method, parameters = _method_and_parameters(client, step)
-        return _reception(method(**parameters))
+        shortcut = _shortcut(client, step, parameters, shortcuts)
+        if shortcut is not None and (answer := shortcut.answer()) is not None:
+            return Reception(answer, _unparsed)
+        raw = method(**parameters)
+        if shortcut is not None:
+            shortcut.learn(raw.http_request)
+        return _reception(raw)
     with _outside_of_the_question():
         result = step.function(**step.arguments)
     if inspect.iscoroutine(result):
@@ -64,10 +74,16 @@ def _take(client: Any, step: Send | CallTool) -> Any:
     return result
 
 
-async def _take_async(client: Any, step: Send | CallTool) -> Any:
+async def _take_async(client: Any, step: Send | CallTool, shortcuts: Shortcuts | None) -> Any:
     if isinstance(step, Send):
         method, parameters = _method_and_parameters(client, step)
-        return _reception(await method(**parameters))
+        shortcut = _shortcut(client, step, parameters, shortcuts)
+        if shortcut is not None and (answer := shortcut.answer()) is not None:
+            return Reception(answer, _unparsed)
+        raw = await method(**parameters)
+        if shortcut is not None:
+            shortcut.learn(raw.http_request)
+        return _reception(raw)
     with _outside_of_the_question():
         result = step.function(**step.arguments)
         return await result if isinstance(result, Awaitable) else result
@@ -89,6 +105,17 @@ def _method_and_parameters(client: Any, step: Send) -> tuple[Callable[..., Any],
     if step.output_mode == "schema":
         return completions.parse, {**step.parameters, "response_format": step.output}
     return completions.parse, {**step.parameters, **forced_tool(step.output)}
+
+
+def _shortcut(client: Any, step: Send, parameters: dict[str, Any], shortcuts: Shortcuts | None) -> Shortcut | None:
+    """Return the way around the client, unless the answer is the client's to parse."""
+    if shortcuts is None or not (step.output is None or step.output_mode == "json"):
+        return None
+    return shortcuts.of(client, parameters)
+
+
+def _unparsed() -> Any:
+    raise AnswerError("this answer did not go through the client, which would parse it")
 
 
 def _reception(raw: Any) -> Reception:

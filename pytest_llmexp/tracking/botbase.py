@@ -23,6 +23,7 @@ from pytest_llmexp.tracking.clients import Clients
 from pytest_llmexp.tracking.dialogue import ChatMessage, OutputMode, Reply
 from pytest_llmexp.tracking.prompts import ROLES, Message
 from pytest_llmexp.tracking.scope import Asking, Scope, current_scope, entered
+from pytest_llmexp.tracking.shortcuts import Shortcuts
 from pytest_llmexp.tracking.sources import resolve_source
 from pytest_llmexp.tracking.tools import describe_tool
 
@@ -89,6 +90,10 @@ class Bot:
         if self._own_clients is None:
             self._own_clients = Clients(resolve_source(self._model_name, None, os.environ), _no_local_server)
         return self._own_clients
+
+    def _shortcuts(self) -> Shortcuts | None:
+        """What is known of the shared clients' requests; of a client that the user has made nothing is presumed."""
+        return self._clients().shortcuts if self._client is None else None
 
     def _request(self) -> dict[str, Any]:
         sent = {"model": self.model_name, **self._parameters}

@@ -22,7 +22,7 @@ class _SyncBot(Bot):
     def _drive(self, talk: Talk[T]) -> T:
         client = self._client or self._clients().client()
         with self._asking():
-            return drive(talk, client)
+            return drive(talk, client, self._shortcuts())
 
 
 class _AsyncBot(Bot):
@@ -36,7 +36,7 @@ class _AsyncBot(Bot):
     async def _drive(self, talk: Talk[T]) -> T:
         client = self._twins.get() if self._twins else self._client or self._clients().async_client()
         with self._asking():
-            return await drive_async(talk, client)
+            return await drive_async(talk, client, self._shortcuts())
 
 
 class SimpleBot(TextBot, _SyncBot):

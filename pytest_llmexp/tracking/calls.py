@@ -16,24 +16,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from pytest_llmexp.core.clock import utc_now
-from pytest_llmexp.core.ids import new_id, tagged_hash
 from pytest_llmexp.core.models import Call, Json
 from pytest_llmexp.tracking import wire
 from pytest_llmexp.tracking.admission import Admission
+from pytest_llmexp.tracking.call_rows import another_attempt, new_call, request_key, served_fields
 from pytest_llmexp.tracking.counting import CallCounter
 from pytest_llmexp.tracking.exchange import Received, Sent
 from pytest_llmexp.tracking.recorder import COMMIT_TIMEOUT_S, OpenStream
 from pytest_llmexp.tracking.replay import ReplayMissError, recorded_answer
 from pytest_llmexp.tracking.scope import Scope, current_scope, entered
-from pytest_llmexp.tracking.sources import LOCAL_MODEL
-from pytest_llmexp.tracking.tracing import step_of
 
 _NOT_JSON = "the answer is not JSON"
 _UNFINISHED = (_NOT_JSON, wire.BROKE_OFF, wire.NO_EVENT)
 _CLOSED_EARLY = "the client closed the response before its end"
 FAULTS = (*_UNFINISHED, _CLOSED_EARLY)  # of answers, in our own words
-_REPLAYED = "replayed"
 
 
 class CallInProgress:
@@ -52,9 +48,9 @@ class CallInProgress:
         self._source: Call | None = None  # the recorded call whose answer is served
         again = self._counter.take_failed(key) if sent.is_retry else None
         if again is not None:
-            self.call = _another_attempt(again)
+            self.call = another_attempt(again)
         else:
-            self.call = _new_call(scope, sent, body, key, self._counter.next())
+            self.call = new_call(scope, sent, body, key, self._counter.next())
             self._find_recorded(scope)
         self._admission = Admission(self._experiment, scope.run, sent, self.call)
         if self._source is None:
@@ -80,7 +76,7 @@ class CallInProgress:
             return None
         self._open = False
         self._counter.made = True
-        self._experiment.put(_served(self.call, source), lazily=True)
+        self._experiment.put(replace(self.call, **served_fields(source)), lazily=True)
         return recorded_answer(source)
 
     def admit(self) -> None:
@@ -194,75 +190,13 @@ def begin_call(sent: Sent) -> CallInProgress | None:
         model = wire.requested_model(sent.path, body)
         if model is None:
             return None
-        # the built-in server listens at another port in every session
-        address = "" if model == LOCAL_MODEL else sent.address
-        key = tagged_hash("request", sent.method, address, sent.path, body)
+        key = request_key(sent, model, body)
         return None if scope.sending == key else CallInProgress(scope, sent, body, key)
     except Exception as error:
         scope.experiment.note_problem(error)
         if scope.experiment.replay is not None and scope.experiment.replay.mode == "only":
             raise ReplayMissError(f"no call is made, as recorded answers cannot be looked up: {error}") from error
         return None
-
-
-def _new_call(scope: Scope, sent: Sent, body: Json, key: str, ordinal: int) -> Call:
-    call_id = new_id("call")
-    earlier = scope.asking.call_ids if scope.asking else []
-    call = Call(
-        id=call_id,
-        experiment_id=scope.experiment.experiment_id,
-        run_id=scope.run.run.id if scope.run else None,
-        parent_call_id=earlier[0] if earlier else None,
-        step_id=step_of(scope),
-        ordinal=ordinal,
-        role=scope.role,
-        bot_id=scope.asking.bot.id if scope.asking else None,
-        client=(sent.client or "")[:100] or None,
-        endpoint=sent.address + sent.path,
-        model_requested=wire.requested_model(sent.path, body),
-        temperature=wire.requested_temperature(body),
-        request=body,
-        started_at=utc_now(),
-        request_key=key,
-    )
-    earlier.append(call_id)
-    return call
-
-
-def _another_attempt(earlier: Call) -> Call:
-    return replace(
-        earlier,
-        status="running",
-        error=None,
-        response=None,
-        model_returned=None,
-        finish_reason=None,
-        latency_s=None,
-        first_token_s=None,
-        attempts=earlier.attempts + 1,
-    )
-
-
-def _served(call: Call, source: Call) -> Call:
-    """Return the row of a call that was answered by a recorded one: no attempt, no cost, no time."""
-    return replace(
-        call,
-        status="ok",
-        attempts=0,
-        endpoint=source.endpoint,
-        response=source.response,
-        stream=source.stream,
-        model_returned=source.model_returned,
-        finish_reason=source.finish_reason,
-        input_tokens=source.input_tokens,
-        output_tokens=source.output_tokens,
-        cached_tokens=source.cached_tokens,
-        cache_write_tokens=source.cache_write_tokens,
-        reasoning_tokens=source.reasoning_tokens,
-        cost_usd=0.0,
-        price_source=_REPLAYED,
-        replayed_from=source.replayed_from or source.id,
-    )
 
 
 def _read(received: Received) -> tuple[Json, str | None, Json]:

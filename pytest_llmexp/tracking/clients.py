@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from pytest_llmexp.core.errors import ConfigurationError
 from pytest_llmexp.core.forks import renew_lock_in_children
+from pytest_llmexp.tracking.shortcuts import Shortcuts
 from pytest_llmexp.tracking.sources import ModelSource
 from pytest_llmexp.tracking.transports import make_ssl_context, spreading_client
 
@@ -64,6 +65,7 @@ class Clients:
     def __init__(self, source: ModelSource, start_local: Callable[[], str]) -> None:
         self.source = source
         self.closed = False
+        self.shortcuts = Shortcuts()
         self._start_local = start_local
         self._lock = threading.Lock()
         renew_lock_in_children(self)

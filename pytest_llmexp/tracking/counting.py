@@ -41,6 +41,11 @@ class CallCounter:
             self._asked[request_key] += 1
             return self._asked[request_key]
 
+    def unask(self, request_key: str) -> None:
+        """Take back one `ask`: the request is not made yet."""
+        with self._lock:
+            self._asked[request_key] -= 1
+
     def failed(self, call: Call) -> None:
         """Remember a call whose attempt failed; identical requests are interchangeable."""
         with self._lock:

@@ -63,13 +63,17 @@ class Replay:
     def find(self, run: Run | None, call: Call, nth: int) -> Call | None:
         """Return the recorded call that answers a call; None if it is to be made. Raises ReplayMissError."""
         __tracebackhide__ = True
+        found = self.look_up(run, call.request_key or "", nth)
+        if found is None and self.mode == "only":
+            raise ReplayMissError(self._miss(place_of(run), call))
+        return found
+
+    def look_up(self, run: Run | None, request_key: str, nth: int) -> Call | None:
+        """Return the recorded call that answers the nth call with a request in a run, if there is one."""
         place = place_of(run)
         for source in self._sources:
-            found = source.find(place, call.request_key or "", nth, run.id if run else None)
-            if found is not None:
+            if (found := source.find(place, request_key, nth, run.id if run else None)) is not None:
                 return found
-        if self.mode == "only":
-            raise ReplayMissError(self._miss(place, call))
         return None
 
     def _miss(self, place: Place, call: Call) -> str:

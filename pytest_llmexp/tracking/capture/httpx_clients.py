@@ -28,7 +28,7 @@ def hook(patch: SharedPatch, library: ModuleType) -> None:
 def _send(library: ModuleType, original: Any, client: Any, request: Any, **options: Any) -> Any:
     __tracebackhide__ = True
     ensure_calls_go_on()
-    if request.method != "POST" or (call := begin_call(_sent(request))) is None:
+    if request.method != "POST" or (call := begin_call(sent_by(request))) is None:
         return original(client, request, **options)
 
     def record(response: Any) -> Any:
@@ -44,7 +44,7 @@ def _send(library: ModuleType, original: Any, client: Any, request: Any, **optio
 async def _send_async(library: ModuleType, original: Any, client: Any, request: Any, **options: Any) -> Any:
     __tracebackhide__ = True
     ensure_calls_go_on()
-    if request.method != "POST" or (call := begin_call(_sent(request))) is None:
+    if request.method != "POST" or (call := begin_call(sent_by(request))) is None:
         return await original(client, request, **options)
 
     async def record(response: Any) -> Any:
@@ -59,7 +59,8 @@ async def _send_async(library: ModuleType, original: Any, client: Any, request: 
     )
 
 
-def _sent(request: Any) -> Sent:
+def sent_by(request: Any) -> Sent:
+    """Return what is kept of a request of either library."""
     url, headers = request.url, request.headers
     port = f":{url.port}" if url.port else ""
     host = f"[{url.host}]" if ":" in url.host else url.host
