@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -48,6 +47,7 @@ class Writer:
     lost: int
     _mutex: threading.Lock
     _queue: SimpleQueue[_Group | None]
+    _awaited: threading.Event
     _thread: threading.Thread | None
     _store: Store | None
     _closed: bool
@@ -73,6 +73,8 @@ class Writer:
                 self._thread = threading.Thread(target=self._work, name="llmexp-writer", daemon=True)
                 self._thread.start()
             self._queue.put(group)
+            if not lazily and not self._awaited.is_set():
+                self._awaited.set()
         return group.done
 
     def flush(self, timeout: float | None = None) -> bool:
@@ -95,6 +97,7 @@ class Writer:
             if not self._closed:
                 self._closed = True
                 self._queue.put(None)
+                self._awaited.set()
             thread = self._thread
         if thread is None:
             return True
@@ -104,6 +107,7 @@ class Writer:
     def _start_afresh(self) -> None:
         self._mutex = threading.Lock()
         self._queue = SimpleQueue()
+        self._awaited = threading.Event()  # somebody waits for what is in the queue
         self._thread = None
         self._store = None
         self._closed = False
@@ -121,21 +125,20 @@ class Writer:
     def _waiting(self) -> tuple[list[_Group], bool]:
         """Return the groups that go into the next commit, and whether the writer is to close after them."""
         groups: list[_Group] = []
-        patience, end = None, 0.0
-        while len(groups) < _BATCH:
-            try:
-                group = self._queue.get(timeout=patience)
-            except Empty:
-                break
-            if group is None:
-                return groups, True
+        group = self._queue.get()
+        if group is not None and group.lazily:
+            self._awaited.wait(_LINGER_S)  # for what comes meanwhile; not woken for each
+        self._awaited.clear()
+        while group is not None:
             groups.append(group)
-            if not group.lazily:
-                end = 0.0
-            elif len(groups) == 1:
-                end = time.monotonic() + _LINGER_S
-            patience = max(0.0, end - time.monotonic())
-        return groups, False
+            if len(groups) == _BATCH:
+                self._awaited.set()  # somebody may wait for what is left
+                return groups, False
+            try:
+                group = self._queue.get_nowait()
+            except Empty:
+                return groups, False
+        return groups, True
 
     def _write(self, groups: list[_Group]) -> None:
         try:

@@ -79,7 +79,7 @@ def test_what_waits_goes_into_one_write() -> None:
 
 
 def test_what_is_put_lazily_shares_the_next_commit_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_llmexp.store.writer._LINGER_S", 30)
+    monkeypatch.setattr("pytest_llmexp.store.writer._LINGER_S", 300)
     store = _SlowStore()
     store.go.release(2)
     writer = _writer_over(lambda: store)
@@ -88,6 +88,28 @@ def test_what_is_put_lazily_shares_the_next_commit_of_others(monkeypatch: pytest
         future.result(30)
     assert [[getattr(each, "id", "") for each in batch] for batch in store.batches] == [["a", "b", "c"]]
     assert writer.close(30)
+
+
+def test_what_does_not_fit_into_a_commit_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_llmexp.store.writer._LINGER_S", 300)
+    monkeypatch.setattr("pytest_llmexp.store.writer._BATCH", 2)
+    store = _SlowStore()
+    store.go.release(4)
+    writer = _writer_over(lambda: store)
+    for future in [writer.put(call(name), lazily=name != "e") for name in "abcde"]:
+        future.result(30)
+    assert [len(batch) for batch in store.batches] == [2, 2, 1]
+    assert writer.close(30)
+
+
+def test_closing_stores_at_once_what_is_put_lazily(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_llmexp.store.writer._LINGER_S", 300)
+    store = _SlowStore()
+    store.go.release()
+    writer = _writer_over(lambda: store)
+    waiting = writer.put(call("a"), lazily=True)
+    assert writer.close(30)
+    waiting.result(0)
 
 
 def test_what_is_put_lazily_is_stored_without_others_too(writer: Writer, path: Path) -> None:
