@@ -81,6 +81,7 @@ class Body:
         self._dropped = False
         self._began: float | None = None
         self._started = False
+        self._in_thread = True
         self._thread_id: int | None = None
         self._ended = threading.Event()
         self._future: Future[Any] | None = None
@@ -95,10 +96,14 @@ class Body:
         """Whether the run has ended in a way that may make pytest fail."""
         return self.run.has_failed or (self.setup_report is not None and self.setup_report.failed)
 
-    def start(self, threads: BodyThreads, function: Callable[[], Any], ended: Callable[[Body], None]) -> None:
-        """Call `function` as the call phase in a thread, in a copy of this context; then `ended`."""
+    def prepare(self, function: Callable[[], Any], ended: Callable[[Body], None]) -> Callable[[], None]:
+        """Return what calls `function` as the call phase, in a copy of this context; then `ended`."""
+        return partial(copy_context().run, self._execute, function, ended)
+
+    def begin(self, *, in_thread: bool) -> None:
+        """Note that the body is in flight from now on."""
         self._started = True
-        threads.execute(partial(copy_context().run, self._execute, function, ended))
+        self._in_thread = in_thread
 
     def _execute(self, function: Callable[[], Any], ended: Callable[[Body], None]) -> None:
         self._thread_id = threading.get_ident()
@@ -116,7 +121,7 @@ class Body:
             _end_fork(call)
         if self._decide():
             if not self._was_stopped(call):
-                self.run.judge(call)
+                self.run.judge(call, lazily=not self._in_thread)
             self.call = call
             ended(self)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from contextvars import copy_context
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,12 +88,12 @@ class RunInProgress:
         status = self._judged.status if self._judged else "passed"
         return status == "error" or (status == "failed" and not self.plan.mark.tolerates_failures)
 
-    def judge(self, call: pytest.CallInfo[Any]) -> None:
+    def judge(self, call: pytest.CallInfo[Any], *, lazily: bool = False) -> None:
         """Hand on what the body came to, before its turn to be reported: it may have been paid for."""
         self._judged = self._after(call)
         if self._judged is not None:
-            judged = self._judged
-            self.recorder.judge(judged.status, phase=judged.phase, error=judged.error, duration_s=judged.duration_s)
+            status, phase, error, duration_s = astuple(self._judged)
+            self.recorder.judge(status, phase=phase, error=error, duration_s=duration_s, lazily=lazily)
 
     def end(self) -> None:
         """Record the outcome; a run that no phase decided was stopped from outside."""

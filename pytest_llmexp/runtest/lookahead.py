@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from pytest_llmexp.runtest.bodies import Body, BodyThreads
 from pytest_llmexp.runtest.collection import plan_key
 from pytest_llmexp.runtest.execution import begin_run, run_key, run_timeout
 from pytest_llmexp.runtest.lanes import Lanes, test_limit
+from pytest_llmexp.runtest.main_thread import MainThread
 from pytest_llmexp.runtest.private_api import interactive_exception, plugin_timeout, plugin_timer
 from pytest_llmexp.runtest.private_api.output import (
     CallHooks,
@@ -59,7 +60,10 @@ class LookAhead:
         self._limit = limit
         self._upcoming = upcoming
         self._setup_state = setup_state
+        option = session.config.getoption
+        self._failures = 1 if option("stepwise", False) else option("maxfail")  # that end the session; 0: none do
         self._threads = BodyThreads()
+        self._main_thread = MainThread(experiment.settings.replay == "only" and not self._failures)
         self._changed = threading.Condition()
         self._begun: dict[pytest.Item, Body] = {}  # set up and not torn down, oldest first
         self._of_run: dict[str, Body] = {}
@@ -69,8 +73,6 @@ class LookAhead:
         self._warnings = WarningsPerRun(self._warned)
         self._fixtures = threading.RLock()
         self._hooks = CallHooks(session.config)
-        option = session.config.getoption
-        self._failures = 1 if option("stepwise", False) else option("maxfail")  # that end the session; 0: none do
 
     def takes(self, item: pytest.Item) -> bool:
         """Say whether an item's body may overlap with others."""
@@ -185,6 +187,7 @@ class LookAhead:
             with captured_together(self._session.config):  # what child processes write, too
                 body = body or self._begin(item)
                 self._fill(item)
+                self._main_thread.execute(self._start_thread, self._note_start)
                 self._experiment.prepare_end()
                 self._await(body)
         return body
@@ -210,7 +213,7 @@ class LookAhead:
             if self._running >= self._limit or len(self._begun) >= self._limit * AHEAD:
                 break
             item = self._upcoming.after(current, self._begun)
-            if item is None or self.lanes.lane(item) != lane or not self._has_room(item):
+            if item is None or self.lanes.lane(item) != lane or not self._has_room(item) or self._gathers(item):
                 break
             self._upcoming.claim(item)
             assert isinstance(item, pytest.Function)
@@ -226,6 +229,12 @@ class LookAhead:
         plan = item.stash[plan_key]
         limit = test_limit(plan, self._limit, self._experiment.workers)
         return self._in_flight[plan.test] < limit
+
+    def _gathers(self, item: pytest.Item) -> bool:
+        """Say whether a run waits to be begun with many others: their rows then share a commit."""
+        oldest = next(iter(self._begun.values()), None)
+        here = self._main_thread.takes(item.stash[plan_key].test, None)
+        return here and oldest is not None and oldest.done
 
     def _begin(self, item: pytest.Function) -> Body:
         """Set an item up in the main thread and start its body in another."""
@@ -247,12 +256,23 @@ class LookAhead:
 
     def _start(self, body: Body) -> None:
         body.run.body = body
+        work = body.prepare(partial(self._hooks.of(body.item), item=body.item), self._ended)
+        if self._main_thread.takes(body.run.plan.test, body.timeout):
+            self._main_thread.add(body, work)
+        else:
+            self._start_thread(body, work)
+
+    def _start_thread(self, body: Body, work: Callable[[], None]) -> None:
+        self._note_start(body, in_thread=True)
+        self._threads.execute(work)
+
+    def _note_start(self, body: Body, *, in_thread: bool = False) -> None:
+        body.begin(in_thread=in_thread)
         with self._changed:
             self._in_flight[body.run.plan.test] += 1
             self._running += 1
             if body.timeout is not None:
                 self._limited.add(body)
-        body.start(self._threads, partial(self._hooks.of(body.item), item=body.item), self._ended)
 
     def _ended(self, body: Body) -> None:
         """Called in the body's thread."""
@@ -289,7 +309,7 @@ class LookAhead:
         if not bodies:
             return
         self._experiment.stop_calls()
-        self.dropped += sum(body.in_flight for body in bodies)
+        self.dropped += sum(not body.done for body in bodies)
         self.unreported += sum(body.run.has_ended for body in bodies if body.done)
         for body in bodies:
             body.drop()

@@ -302,6 +302,7 @@ class RunRecorder:
         phase: Phase | None = None,
         error: str | None = None,
         duration_s: float | None = None,
+        lazily: bool = False,
     ) -> None:
         """Hand on how the run went so far, and leave it open for what may be recorded yet."""
         with self._lock:
@@ -311,7 +312,7 @@ class RunRecorder:
                 return
             self._safe = run
         self.end_streams()
-        self._stored = self.experiment.put(run)
+        self._stored = self.experiment.put(run, lazily=lazily)
         if status == "error":
             self._blame_provider()
 
