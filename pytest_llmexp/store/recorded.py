@@ -14,12 +14,13 @@ from pytest_llmexp.store.codec import encode_text
 from pytest_llmexp.store.records import FewColumns
 from pytest_llmexp.store.store import Store
 
-Rows = list[tuple[str, str]]
+Place = tuple[str, str, int]
+ByRequest = dict[str, list[tuple[str, str]]]  # ids of runs and calls, the latest run first
 
 _ANSWERED: Final = "c.status = 'ok' AND c.response IS NOT NULL"
 _FROM: Final = "FROM experiment_runs AS r CROSS JOIN calls AS c ON c.run_id = r.id WHERE r.test = ?"
 _OF_RUNS: Final = f"""
-SELECT c.request_key, r.id, c.id {_FROM} AND r.case_id = ? AND r.run_index = ? AND {_ANSWERED}
+SELECT r.run_index, c.request_key, r.id, c.id {_FROM} AND r.case_id = ? AND r.run_index BETWEEN ? AND ? AND {_ANSWERED}
 AND r.experiment_id LIKE ? ORDER BY r.id DESC, c.ordinal
 """
 _LOOSE: Final = f"""
@@ -51,6 +52,8 @@ _SERVED: Final = FewColumns(
     "replayed_from",
 )
 _ASKING: Final = 256  # runs whose rows are remembered: more do not ask in turns
+_AHEAD: Final = 64  # runs whose rows are read at once
+_ROWS_AHEAD: Final = 2000  # bounds the memory of that where a run has been repeated often
 
 
 class StoredAnswers:
@@ -62,9 +65,11 @@ class StoredAnswers:
         self._experiment = experiment_id or "%"
         self._lock = threading.Lock()
         renew_lock_in_children(self)
-        self._asking: dict[str, dict[str, Rows]] = {}  # by the run that asks, since when it asked first
+        self._asking: dict[str, ByRequest] = {}  # by the run that asks, since when it asked first
+        self._ahead: dict[Place, ByRequest] = {}  # of runs that have not asked yet
+        self._window = 1  # runs that are read at once
 
-    def find(self, place: tuple[str, str, int], request_key: str, nth: int, not_of: str | None) -> Call | None:
+    def find(self, place: Place, request_key: str, nth: int, not_of: str | None) -> Call | None:
         """Return the nth call with this request that the place's latest run with as many has made, if any.
 
         Only what a call is served is filled in.
@@ -85,24 +90,35 @@ class StoredAnswers:
                 return _SERVED.record(row, experiment_id="", started_at="", status="ok")
         return None
 
-    def _recorded(self, place: tuple[str, str, int], asking: str | None) -> dict[str, Rows]:
-        """Return the ids of the place's runs and calls by request, the latest run first; read once for a run."""
+    def _recorded(self, place: Place, asking: str | None) -> ByRequest:
+        """Return what is recorded for a place; read once for a run, with that of the runs after it."""
         with self._lock:
-            known = self._asking.get(asking or "")
-        if known is not None:
-            return known
-        test, case_id, run_index = place
-        found: dict[str, Rows] = {}
-        for key, *row in self._rows(_OF_RUNS, encode_text(test), encode_text(case_id), run_index, self._experiment):
-            found.setdefault(key, []).append((row[0], row[1]))
-        with self._lock:
+            if (known := self._asking.get(asking or "")) is not None:
+                return known
+            found = self._ahead.pop(place, None)
+            if found is None:
+                self._read_ahead(place)
+                found = self._ahead.pop(place, {})
             if asking is not None:
                 self._asking[asking] = found
             if len(self._asking) > _ASKING:
                 del self._asking[next(iter(self._asking))]
-        return found
+            return found
 
-    def like(self, place: tuple[str, str, int]) -> Sequence[Call]:
+    def _read_ahead(self, place: Place) -> None:
+        """Read what is recorded for a place and for the next indices: twice as many as before if all were asked for."""
+        self._window = min(2 * self._window, _AHEAD) if not self._ahead else max(1, self._window // 2)
+        test, case_id, first = place
+        names = (encode_text(test), encode_text(case_id))
+        rows = self._rows(_OF_RUNS, *names, first, first + self._window - 1, self._experiment)
+        self._ahead = {}
+        for index, key, *ids in rows:
+            of_place = self._ahead.setdefault((test, case_id, index), {})
+            of_place.setdefault(key, []).append((ids[0], ids[1]))
+        if len(rows) > _ROWS_AHEAD:
+            self._window = max(1, self._window // 4)
+
+    def like(self, place: Place) -> Sequence[Call]:
         """Return up to 20 calls of the same test, those of the place first."""
         test, case_id, run_index = place
         if test:

@@ -18,6 +18,7 @@ from pytest_llmexp.core.errors import ConfigurationError
 from pytest_llmexp.core.models import Call
 from pytest_llmexp.localmodel import Request, faults
 from pytest_llmexp.replaying import ReplayFrom
+from pytest_llmexp.store import StoredAnswers
 from pytest_llmexp.tracking.replay import Place, ReplayMissError
 from pytest_llmexp.tracking.replay_files import FileAnswers, find_replay_files, write_replay_file
 from tests.tracking.conftest import Lab, OpenLab
@@ -127,6 +128,56 @@ def test_a_replay_of_a_replay_names_the_call_that_was_paid(recorded: Lab, again:
         ask(third)
     third.flush()
     assert third.call().replayed_from == recorded.store.calls(recorded.id)[0].id
+
+
+def test_many_runs_get_their_own_answers_in_whatever_order_they_ask(open_lab: OpenLab) -> None:
+    first = open_lab(count)
+    for index in range(1, 21):
+        with first.run(index=index):
+            ask(first)
+    first.close()
+    for order in (list(range(1, 21)), list(range(20, 0, -1)), [*range(1, 21, 2), *range(2, 21, 2), 1, 20]):
+        lab = open_lab(replay=ONLY, server=first.server)
+        for index in order:
+            with lab.run(index=index):
+                assert ask(lab) == f"answer {index - 1}"
+        lab.close()
+
+
+def test_a_run_that_is_made_again_is_served_what_was_recorded_last(recorded: Lab, again: Again) -> None:
+    lab = again(AUTO)
+    for index, answer in ((1, "answer 4"), (2, "answer 5")):
+        with lab.run(index=index):
+            assert ask(lab, "new") == answer
+    lab.flush()
+    for index, answer in ((2, "answer 5"), (1, "answer 4")):
+        with lab.run(index=index):
+            assert ask(lab, "new") == answer
+
+
+def test_the_rows_of_the_runs_to_come_are_read_together(open_lab: OpenLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = open_lab(count)
+    for index in range(1, 31):
+        with first.run(index=index):
+            ask(first)
+    first.close()
+    reads: list[int] = []
+    read = StoredAnswers._read_ahead
+
+    def counted(answers: StoredAnswers, place: Place) -> None:
+        reads.append(place.run_index)
+        read(answers, place)
+
+    monkeypatch.setattr(StoredAnswers, "_read_ahead", counted)
+    for rows_ahead in (2000, 3):
+        monkeypatch.setattr("pytest_llmexp.store.recorded._ROWS_AHEAD", rows_ahead)
+        lab = open_lab(replay=ONLY, server=first.server)
+        for index in range(1, 31):
+            with lab.run(index=index):
+                ask(lab)
+        lab.close()
+    assert reads[:4] == [1, 3, 7, 15]
+    assert reads[4:] == list(range(1, 31, 2))  # each has been recorded twice now: no more than a few rows are kept
 
 
 def test_the_latest_experiment_is_replayed_unless_another_is_named(recorded: Lab, again: Again) -> None:
