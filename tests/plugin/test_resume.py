@@ -149,6 +149,9 @@ def test_what_has_changed_is_named_and_nothing_is_done(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     printed = result.stdout if workers else result.stderr
     printed.fnmatch_lines([f"ERROR: x ({before.id}) cannot be resumed:", said])
+    everything = result.stdout.str() + result.stderr.str()
+    assert everything.count("cannot be resumed") == 1
+    assert "goes on," not in everything
     assert executed(broken) == []
     assert the_experiment(broken) == before
     assert len(broken.store().verdicts(before.id)) == 1
