@@ -90,7 +90,7 @@ def test_a_run_is_named_by_its_id_its_label_or_the_end_of_it(ref: str, found: st
         ),
         ("run_aa", r"names 2 runs, .*\(run_aaa1\), .*\(run_aab2\)"),
         ("run7", r"\(run_ccc4\), .*\(run_ddd5\)"),
-        ("run3", r"no run of this experiment has name 'run3'; its runs: 'test_title\[0.0-run1\]' \(run_aaa1\)"),
+        ("run3", r"id or name 'run3'; its runs: 'test_title\[0.0-run1\]' \(run_aaa1\)"),
         ("", "no run of this experiment"),
         ("itle[run7]", "no run of this experiment"),
     ],
