@@ -37,7 +37,7 @@ from pytest_llmexp.runtest.plans import Plan, merge_plans
 from pytest_llmexp.runtest.private_api.threads import leave_pool_threads_behind
 from pytest_llmexp.runtest.resuming import Resumed
 from pytest_llmexp.store import Store, open_store
-from pytest_llmexp.tracking.board import remove_board
+from pytest_llmexp.tracking.board import remove_abandoned_boards, remove_board
 from pytest_llmexp.tracking.pacing import Caps
 from pytest_llmexp.tracking.pricing import load_prices, may_have_prices
 from pytest_llmexp.tracking.sources import ModelSource, resolve_source
@@ -323,6 +323,7 @@ class ExperimentSession:
         self.close_recording()
         if self.board is not None and not self.worker:
             remove_board(self.board)
+            remove_abandoned_boards()
         if self.left_behind or self.dropped:
             leave_pool_threads_behind()
         store, self._store = self._store, None
