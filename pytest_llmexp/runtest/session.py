@@ -211,6 +211,12 @@ class ExperimentSession:
         return spent_so_far(self._store, self.experiment_id, self.settings.prices)
 
     @property
+    def waiting(self) -> int:
+        """How many calls of this process are held back for a rate limit."""
+        pacer = self.recording.recorder.pacer if self.recording is not None else None
+        return pacer.waiting if pacer is not None else 0
+
+    @property
     def limits(self) -> Limits:
         """What the experiment may use up."""
         return Limits(self.settings.max_cost, self.settings.max_tokens)
