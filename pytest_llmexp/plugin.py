@@ -15,7 +15,7 @@ import pytest
 from pytest_llmexp.runtest import distributed
 from pytest_llmexp.runtest.ending import end_session
 from pytest_llmexp.runtest.fixtures import async_bot, bot, experiment_run, llm_client, record_metric
-from pytest_llmexp.runtest.options import add_options
+from pytest_llmexp.runtest.option_table import add_options
 from pytest_llmexp.runtest.state import PluginState, state_key
 
 __all__ = ["async_bot", "bot", "experiment_run", "llm_client", "record_metric"]
