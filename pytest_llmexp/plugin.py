@@ -15,7 +15,7 @@ import pytest
 from pytest_llmexp.runtest import distributed
 from pytest_llmexp.runtest.ending import end_session
 from pytest_llmexp.runtest.fixtures import async_bot, bot, experiment_run, llm_client, record_metric
-from pytest_llmexp.runtest.options import add_options
+from pytest_llmexp.runtest.option_table import add_options
 from pytest_llmexp.runtest.state import PluginState, state_key
 
 __all__ = ["async_bot", "bot", "experiment_run", "llm_client", "record_metric"]
@@ -71,7 +71,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def pytest_report_collectionfinish(config: pytest.Config, start_path: Path) -> str | None:
     state = config.stash[state_key]
-    if state.session is None or config.option.collectonly or config.get_verbosity() < 0:
+    if state.session is None or state.usage_error or config.option.collectonly or config.get_verbosity() < 0:
         return None
     from pytest_llmexp.runtest.terminal import header
 
@@ -152,7 +152,8 @@ def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     state = config.stash[state_key]
     if state.usage_error:
-        terminalreporter.write_line(f"ERROR: {state.usage_error}", red=True)
+        if distributed.is_controller(config):  # elsewhere pytest prints what was raised
+            terminalreporter.write_line(f"ERROR: {state.usage_error}", red=True)
     elif state.session is not None:
         from pytest_llmexp.runtest.terminal import write_summary
 

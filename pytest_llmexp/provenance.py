@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
+import os
 import platform
 import shlex
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 PACKAGES = ("pytest-llmexp", "pytest", "pytest-xdist", "openai", "pydantic", "anthropic", "litellm", "pydantic-ai")
+
+_INSTALLED = {"site-packages", "dist-packages"}  # folders of packages
+_STDLIB = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
 
 
 class GitState(NamedTuple):
@@ -59,6 +65,32 @@ def read_git(folder: Path) -> GitState:
 def read_branch(folder: Path) -> str | None:
     """Return the branch that is checked out, None when detached or outside of git."""
     return _git(folder, "symbolic-ref", "--quiet", "--short", "HEAD")
+
+
+def file_hash(path: Path) -> str:
+    """Return what a file of code is told apart by, empty if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def imported_files(folder: Path) -> dict[str, Path]:
+    """Return the Python files under a folder that are imported by now, by their paths in it, with slashes.
+
+    What is installed in an environment or belongs to Python is left out, also where that lies in the folder.
+    """
+    start = f"{folder}{os.sep}"
+    elsewhere = tuple(f"{place}{os.sep}" for place in (sys.prefix, *_STDLIB) if place.startswith(start))
+    found = {}
+    for module in [*sys.modules.values()]:
+        file = getattr(module, "__dict__", {}).get("__file__")  # asked for by name, a lazy module would import itself
+        if isinstance(file, str) and file.startswith(start) and file.endswith(".py"):
+            path = Path(file)
+            within = path.relative_to(folder)
+            if _INSTALLED.isdisjoint(within.parts) and not file.startswith(elsewhere):
+                found[within.as_posix()] = path
+    return found
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 from pytest_llmexp.core import models
 from pytest_llmexp.core.errors import ConfigurationError
@@ -21,13 +21,18 @@ from pytest_llmexp.core.gates import parse_gate
 from pytest_llmexp.core.redact import Redactor
 from pytest_llmexp.core.spending import Limits
 from pytest_llmexp.lifecycle import DEFAULT_FILE, begin, finish, read_stop
+from pytest_llmexp.ratelimits import Pacing
 from pytest_llmexp.recording import Recording
+from pytest_llmexp.replaying import ReplayFrom
 from pytest_llmexp.report.text import render_text
 from pytest_llmexp.report.view import load_view
 from pytest_llmexp.store import open_store
+from pytest_llmexp.tracking.pacing import Caps
 from pytest_llmexp.tracking.recorder import RunRecorder
 from pytest_llmexp.tracking.repeats import Results, attempt, call_together
 from pytest_llmexp.tracking.sources import resolve_source
+
+REPLAY = ("off", "auto", "only")
 
 
 class Experiment:
@@ -45,7 +50,9 @@ class Experiment:
     `verdicts` and `summary` (the table as text) are there; exceptions of runs and metrics are in `errors`,
     what could not be recorded in `problems`. Once its calls cost `max_cost` USD, or sent and received `max_tokens`,
     no further call starts, and `run` raises SpendingLimitError; `prices` maps models to USD for a million input
-    and a million output tokens, and wins over the known prices. A block that is left by an exception is stored as
+    and a million output tokens, and wins over the known prices. At most `rpm` requests and about `tpm` tokens per
+    minute are sent. With `replay="auto"` answers that the store has from an earlier run with this index of the same
+    function are served again, with "only" no call is made. A block that is left by an exception is stored as
     interrupted.
     """
 
@@ -62,10 +69,15 @@ class Experiment:
         tags: Mapping[str, str] | None = None,
         max_cost: float | None = None,
         max_tokens: int | None = None,
+        rpm: int | None = None,
+        tpm: int | None = None,
+        replay: Literal["off", "auto", "only"] = "off",
         prices: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         _check_arguments(name, num_executions, concurrency, gates, tags)
-        _check_limits(max_cost, max_tokens)
+        _check_limits(max_cost, max_tokens, rpm, tpm)
+        if replay not in REPLAY:
+            raise ConfigurationError(f"replay is {replay!r}; allowed: {', '.join(REPLAY)}")
         self.name = name
         self.num_executions = num_executions
         self.concurrency = concurrency
@@ -79,9 +91,14 @@ class Experiment:
         self._gates = [parse_gate(gate) for gate in gates]
         self._tags = tags
         self._limits = Limits(max_cost, max_tokens)
+        self._pacing = Pacing(Caps(rpm, tpm))
+        self._replay = None if replay == "off" else ReplayFrom(replay)
         self._prices = dict(prices or {})
         self._source = resolve_source(
-            model or os.environ.get("LLMEXP_MODEL"), base_url or os.environ.get("LLMEXP_BASE_URL"), os.environ
+            model or os.environ.get("LLMEXP_MODEL"),
+            base_url or os.environ.get("LLMEXP_BASE_URL"),
+            os.environ,
+            answered=replay == "only",
         )
         self._runs: dict[str, list[RunRecorder]] = {}
         self._record: models.Experiment | None = None
@@ -100,7 +117,15 @@ class Experiment:
         self._store = open_store(self._db, create=True, redact=Redactor(os.environ))
         try:
             self._record = begin(self._store, self.name, source=self._source, folder=Path.cwd(), tags=self._tags)
-            recording = Recording(self._store.url, self.id, self._source, limits=self._limits, prices=self._prices)
+            recording = Recording(
+                self._store.url,
+                self.id,
+                self._source,
+                replay=self._replay,
+                limits=self._limits,
+                prices=self._prices,
+                pacing=self._pacing,
+            )
             recording.recorder.repeat = self.run
             recording.open()
         except BaseException:
@@ -200,11 +225,12 @@ def _has_ended(run: RunRecorder) -> bool:
     return run.run.status in ("passed", "failed", "error")
 
 
-def _check_limits(max_cost: object, max_tokens: object) -> None:
+def _check_limits(max_cost: object, max_tokens: object, rpm: object, tpm: object) -> None:
     if max_cost is not None and not (_is_number(max_cost) and 0 < max_cost < float("inf")):
         raise ConfigurationError(f"max_cost is an amount of USD above 0, not {max_cost!r}")
-    if max_tokens is not None and not (_is_number(max_tokens) and isinstance(max_tokens, int) and max_tokens >= 1):
-        raise ConfigurationError(f"max_tokens is a whole number of tokens from 1, not {max_tokens!r}")
+    for label, what, number in (("max_tokens", "tokens", max_tokens), ("rpm", "requests", rpm), ("tpm", "tokens", tpm)):
+        if number is not None and not (_is_number(number) and isinstance(number, int) and number >= 1):
+            raise ConfigurationError(f"{label} is a whole number of {what} from 1, not {number!r}")
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -11,7 +11,7 @@ from tabulate import tabulate
 from pytest_llmexp.core.models import Run
 from pytest_llmexp.core.printable import one_line, printable
 from pytest_llmexp.report.table import number, render_table
-from pytest_llmexp.report.view import ExperimentView, prompt_labels, run_label, short_name
+from pytest_llmexp.report.view import ExperimentView, prompt_labels, run_label, run_status, short_name
 
 _MAX_PROBLEMS = 5
 
@@ -40,7 +40,7 @@ def render_text(view: ExperimentView, *, width: int = 80, verbosity: int = 0) ->
 def render_runs(view: ExperimentView, *, width: int = 80) -> str:
     """Return a row per run: status, duration and metrics, or the error."""
     rows = [
-        [one_line(run_label(run), 60), run.status, number(run.duration_s), one_line(_metrics(view, run), width)]
+        [one_line(run_label(run), 60), run_status(run), number(run.duration_s), one_line(_metrics(view, run), width)]
         for run in view.runs
     ]
     return tabulate(rows, headers=["run", "status", "s", "metrics"], tablefmt="simple", disable_numparse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from pytest_llmexp.store import Store
 
 UNATTRIBUTED = "unattributed"
 _MAX_NAMED = 8
+_MAX_NAME = 300  # characters of a label that is to be typed
 
 
 @dataclass(frozen=True)
@@ -59,18 +61,19 @@ def load_run_view(store: Store, experiment: Experiment, ref: str) -> RunView:
 def find_run(runs: Sequence[Run], ref: str) -> Run:
     """Return the run that `ref` names: an id or the beginning of one, or a label from its end, such as `run3`.
 
-    Raises UnknownRunError, which lists the candidates.
+    Raises UnknownRunError, which lists the candidates by names that can be given instead.
     """
     found = [run for run in runs if run.id == ref]
     if not found and ref.startswith("run_"):
         found = [run for run in runs if run.id.startswith(ref)]
+    distinct = distinct_runs(runs)
     if not found:
-        found = [run for run in distinct_runs(runs) if _is_named(run, ref)]
+        found = [run for run in distinct if _is_named(run, ref)]
     if len(found) == 1:
         return found[0]
     if found:
-        raise UnknownRunError(f"{ref!r} names {len(found)} runs: {_named(found)}; give the id or a longer name")
-    known = f"its runs: {_named(runs)}" if runs else "it has no runs"
+        raise UnknownRunError(f"{ref!r} names {len(found)} runs, give one of these: {_named(found, distinct)}")
+    known = f"its runs: {_named(distinct, distinct)}" if runs else "it has no runs"
     raise UnknownRunError(f"no run of this experiment has the id or name {ref!r}; {known}")
 
 
@@ -80,9 +83,20 @@ def _is_named(run: Run, ref: str) -> bool:
     return ref in (label, short, f"run{run.run_index}") or label.endswith(f"::{ref}")
 
 
-def _named(runs: Sequence[Run]) -> str:
-    names = [f"{one_line(run_label(run), 60)} ({run.id})" for run in runs[:_MAX_NAMED]]
+def _named(runs: Sequence[Run], distinct: Sequence[Run]) -> str:
+    names = [f"{_own_name(run, distinct)} ({run.id})" for run in runs[:_MAX_NAMED]]
     return ", ".join([*names, *([f"and {len(runs) - _MAX_NAMED} more"] if len(runs) > _MAX_NAMED else [])])
+
+
+def _own_name(run: Run, distinct: Sequence[Run]) -> str:
+    """Return the shortest end of a run's label that means no other, as a shell takes it; else its short name."""
+    label = long_label(run)
+    path = run.test.split("::")
+    for place in range(len(path) - 1, -1, -1):
+        name = "::".join(path[place:]) + label.removeprefix(run.test)
+        if one_line(name, _MAX_NAME) == name and [each for each in distinct if _is_named(each, name)] == [run]:
+            return shlex.quote(name)
+    return one_line(run_label(run), 60)
 
 
 def grow(steps: Iterable[Step], calls: Iterable[Call]) -> list[Node]:

@@ -14,7 +14,7 @@ from pytest_llmexp.core.printable import one_line, printable
 from pytest_llmexp.report.conversation import Turn, read_request, read_response
 from pytest_llmexp.report.table import number
 from pytest_llmexp.report.tree import Node, RunView
-from pytest_llmexp.report.view import run_label
+from pytest_llmexp.report.view import run_label, run_status
 
 _SHORT = 2000  # characters of a JSON value where the whole is not asked for
 _ERROR = 300
@@ -40,7 +40,9 @@ def _head(view: RunView, verbosity: int) -> Iterator[str]:
     case = f", case {one_line(run.case_id, 200)}" if run.case_id else ""
     yield f"{printable(run.test)}{case}, run {run.run_index} of {experiment}"
     if run.error:
-        yield f"{'failed' if run.status == 'failed' else 'error'}: {one_line(run.error, _ERROR)}"
+        word = "failed" if run.status == "failed" else "error"
+        named = run.error.startswith(f"{run_status(run)}: ")
+        yield ("" if named else f"{word}: ") + one_line(run.error, _ERROR)
     if view.metrics:
         yield "metrics: " + printable(" ".join(f"{name}={value:g}" for name, value in view.metrics.items()))
     if view.prompts:
@@ -57,7 +59,7 @@ def _head(view: RunView, verbosity: int) -> Iterator[str]:
 
 
 def _ending(run: Run) -> Iterator[str]:
-    yield run.status
+    yield run_status(run)
     if run.duration_s is not None:
         yield _time(run.duration_s)
 

@@ -44,7 +44,7 @@ class ExperimentView:
     @property
     def statuses(self) -> dict[str, int]:
         """How many runs ended in which way, most frequent first; runs that nobody began are `not run`."""
-        counts: dict[str, int] = dict(Counter(map(_status, self.runs)).most_common())
+        counts: dict[str, int] = dict(Counter(map(run_status, self.runs)).most_common())
         absent = self.planned - len(self.runs) + counts.pop(_NOT_RUN, 0)
         return {**counts, **({_NOT_RUN: absent} if absent > 0 else {})}
 
@@ -114,12 +114,6 @@ def _test_view(test: str, summaries: Sequence[Summary], verdicts: Sequence[Verdi
     return TestView(test, overall, cases, [verdict for verdict in verdicts if verdict.test == test])
 
 
-def _status(run: Run) -> str:
-    """Return a run's status; of one that was refused a call, what it says of that."""
-    said = (run.error or "").partition(":")[0] if run.status == "crashed" else ""
-    return said if said in (_NOT_RUN, "cut short") else str(run.status)
-
-
 def _in_order(summaries: Iterable[Summary]) -> list[Summary]:
     """Recorded metrics first, in the store's order, then the implicit ones in theirs."""
 
@@ -137,6 +131,12 @@ def prompt_labels(prompts: Sequence[PromptVersion]) -> list[str]:
 def short_name(test: str) -> str:
     """Return a test's name without its file and class."""
     return test.rpartition("::")[2]
+
+
+def run_status(run: Run) -> str:
+    """Return how a run ended; of a crashed one that was refused a call or stopped, what it says of that."""
+    said = (run.error or "").partition(":")[0] if run.status == "crashed" else ""
+    return said if said in (_NOT_RUN, "cut short", "interrupted") else str(run.status)
 
 
 def run_label(run: Run) -> str:

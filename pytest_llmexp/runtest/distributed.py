@@ -89,6 +89,8 @@ class _Crew:
 
     def __init__(self) -> None:
         self.scheduler: Any = None
+        self.lost: set[str] = set()  # ids of workers that ended without a word
+        self.reported: set[str] = set()
         self._reported: set[tuple[Any, str]] = set()
 
     def share(self, node: Any) -> int:
@@ -102,15 +104,27 @@ class _Crew:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or (report.when == "setup" and not report.passed):
+            self.reported.add(report.nodeid)
             self._reported.add((getattr(report, "node", None), report.nodeid))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        if not hasattr(node, "workeroutput"):  # which xdist sets when a worker says that it has finished
+            self.lost.add(node.workerinput["workerid"])
 
     def forget(self, node: Any, node_id: str) -> None:
         self._reported.discard((node, node_id))
 
 
-def _outstanding_suspects(config: pytest.Config) -> list[str]:
+def crew_of(config: pytest.Config) -> _Crew | None:
+    """Return what a controller knows of its workers; None where their scheduler is not ours."""
     crew = config.pluginmanager.get_plugin(_CREW)
-    return crew.scheduler.suspects if isinstance(crew, _Crew) and crew.scheduler else []
+    return crew if isinstance(crew, _Crew) else None
+
+
+def _outstanding_suspects(config: pytest.Config) -> list[str]:
+    crew = crew_of(config)
+    return crew.scheduler.suspects if crew and crew.scheduler else []
 
 
 def report_back(config: pytest.Config, report: dict[str, Any] | None, usage_error: str | None) -> None:

@@ -20,6 +20,7 @@ from pytest_llmexp.runtest.async_fixtures import on_the_loop
 from pytest_llmexp.runtest.collection import RunPlan, plan_key
 from pytest_llmexp.runtest.loop import GRACE_S, wait_for
 from pytest_llmexp.runtest.outcomes import (
+    INTERRUPTED,
     NOTE,
     RunOutcome,
     make_safe,
@@ -39,7 +40,7 @@ from pytest_llmexp.tracking.spending import UnpricedModel
 if TYPE_CHECKING:
     from pytest_llmexp.runtest.bodies import Body
 
-_STOPPED = RunOutcome("crashed", error="the session was stopped in the middle of this run")
+_STOPPED = RunOutcome("crashed", error=INTERRUPTED)
 
 
 class RunInProgress:

@@ -202,7 +202,7 @@ class LookAhead:
             self._fill(body.item)
             if line is not None and line.is_due:
                 with suspended(self._session.config):
-                    line.show(self._running)
+                    line.show(self._running, self._experiment.waiting)
 
     def _fill(self, current: pytest.Function) -> None:
         """Begin runs of the current one's lane while there is room."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import pytest
 
 from pytest_llmexp.runtest.amounts import parse_amount, parse_prices, parse_requests, parse_runs_in_a_row, parse_tokens
+from pytest_llmexp.runtest.option_table import GIVE_UP_AFTER
 
 if TYPE_CHECKING:
     from pytest_llmexp.core.models import Synchronous
@@ -21,7 +22,6 @@ REPLAY = ("off", "auto", "only")
 CAPTURE = ("http", "off")
 REPLAY_FILE = ".jsonl.gz"
 DEFAULT_CONCURRENCY = 8
-GIVE_UP_AFTER = "5"
 
 
 class Settings(NamedTuple):  # making a dataclass would be a fifth of what loading the plugin costs
@@ -66,86 +66,6 @@ class Settings(NamedTuple):  # making a dataclass would be a fifth of what loadi
         """Make settings from what `to_plain` returned."""
         tuples = {name: tuple(plain[name]) for name in ("gates", "exclusive_fixtures")}
         return cls(**{**plain, **tuples})
-
-
-def add_options(parser: pytest.Parser) -> None:
-    """Declare every option with its ini form; the environment form is named in the help."""
-    group = parser.getgroup("llmexp", "LLM experiments (pytest-llmexp)")
-    for name, metavar, text in (
-        ("name", "NAME", "Name this session's experiment; the default is the git branch"),
-        ("runs", "N", "Execute every case N times, whatever its mark says; 1 makes a smoke test"),
-        ("concurrency", "N", "Execute up to N runs at the same time, all workers together (default 8); 1 is in turn"),
-        ("db", "PATH", "Record in this SQLite file or SQLAlchemy URL instead of message_log.db in rootdir"),
-        ("capture", "http|off", "See the calls of every HTTP client (default), or install no hook and record no call"),
-        ("replay", "off|auto|only", "Serve recorded answers where there are (auto), or make no call at all (only)"),
-        (
-            "replay-from",
-            "FROM",
-            "Serve answers of this replay file, folder of such, or experiment, not of all the store",
-        ),
-        ("model", "MODEL", "Ask this model where a bot names none; local-sampler is the built-in stand-in"),
-        ("base-url", "URL", "Send calls to this OpenAI-compatible server"),
-        ("max-cost", "USD", "Start no call once the experiment's calls cost so much, all workers together"),
-        ("max-tokens", "N", "Start no call once so many tokens were sent and received, all workers together"),
-        ("rpm", "N", "Send at most N requests per minute, all workers together"),
-        ("tpm", "N", "Send and receive about N tokens per minute at most, all workers together"),
-    ):
-        variable = "LLMEXP_" + name.replace("-", "_").upper()
-        ini = "experiment_" + name.replace("-", "_")
-        group.addoption(f"--experiment-{name}", metavar=metavar, default=None, help=f"{text} [{variable}; ini {ini}]")
-        parser.addini(ini, text, default=None)
-    for name, ini, metavar, text in (
-        ("tag", "experiment_tags", "K=V", "Tag the experiment; can be given several times"),
-        ("gate", "experiment_gates", "EXPR", "Add a gate to every test, such as 'mean(accuracy) >= 0.8'"),
-    ):
-        where = f"[LLMEXP_{name.upper()}S, separated by ';'; ini {ini}]"
-        group.addoption(
-            f"--experiment-{name}", metavar=metavar, action="append", default=[], help=f"{text}; repeatable {where}"
-        )
-        parser.addini(ini, f"{text}; one a line", type="linelist", default=[])
-    group.addoption(
-        "--experiment-resume",
-        metavar="REF",
-        nargs="?",
-        const="",
-        default=None,
-        help="Go on with this experiment, or the latest one: keep finished runs, pay no call again",
-    )
-    group.addoption(
-        "--experiment-resume-anyway",
-        action="store_true",
-        help="Go on with an experiment although the code has changed since, or its process may still run elsewhere",
-    )
-    parser.addini(
-        "experiment_db_synchronous",
-        "Set to 'full' to survive power cuts too, at one fsync per commit; the default 'normal' survives kill -9",
-        default="normal",
-    )
-    parser.addini(
-        "experiment_log_content",
-        "Set to 'off' to keep prompts, answers and parameters off the disk; numbers, hashes and metrics are kept",
-        default="on",
-    )
-    parser.addini(
-        "experiment_timeout", "Seconds that a run's body may take where its mark gives no timeout", default=None
-    )
-    parser.addini(
-        "experiment_give_up_after",
-        "Runs in a row that a provider may fail before the experiment ends early (default 5); 0 is never",
-        default=GIVE_UP_AFTER,
-    )
-    parser.addini(
-        "experiment_prices",
-        "Prices that win over the known ones, one a line: MODEL = INPUT, OUTPUT in USD per million tokens",
-        type="linelist",
-        default=[],
-    )
-    parser.addini(
-        "experiment_exclusive_fixtures",
-        "Fixtures that change the whole process, as monkeypatch does: runs that use them are executed one at a time",
-        type="args",
-        default=[],
-    )
 
 
 def read_settings(config: pytest.Config, environ: Mapping[str, str] | None = None) -> Settings:

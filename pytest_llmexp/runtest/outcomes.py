@@ -17,6 +17,7 @@ from pytest_llmexp.tracking.scope import RunStopped
 from pytest_llmexp.tracking.spending import UnpricedModel
 
 NOTE = "llmexp"  # the attribute of a report that carries a run's metrics and status between processes
+INTERRUPTED = "interrupted: the session was stopped in the middle of this run"  # of one that is `crashed` by that
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ def next_outcome(earlier: RunOutcome | None, call: pytest.CallInfo[Any]) -> RunO
     if call.excinfo is None:
         return RunOutcome("passed", duration_s=duration) if phase == "call" else earlier
     status = _status(call.excinfo.value, phase)
+    if status == "crashed":
+        return RunOutcome(status, phase, INTERRUPTED, duration)
     error = printable(call.excinfo.exconly(tryshort=True)) if status != "skipped" else str(call.excinfo.value)
     return RunOutcome(status, phase, error, duration)
 

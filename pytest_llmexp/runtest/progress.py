@@ -36,14 +36,14 @@ class LiveLine:
         now = time.monotonic()
         return now - self._began >= _AFTER_S and now - self._shown_at >= _EVERY_S
 
-    def show(self, running: int | None = None) -> None:
-        """Show how things stand, if it is time."""
+    def show(self, running: int | None = None, waiting: int = 0) -> None:
+        """Show how things stand, if it is time; `waiting` calls are held back."""
         if not self.is_due:
             return
         self._shown_at = now = time.monotonic()
         if now - self._asked_at >= _SPENT_EVERY_S:
             self._known, self._asked_at = self._spent(), now
-        self._line.show(line_parts(running, self._done, self._total(), now - self._began, self._known))
+        self._line.show(line_parts(running, self._done, self._total(), now - self._began, self._known, waiting))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self) -> None:
@@ -62,13 +62,16 @@ class LiveLine:
         self.show()
 
 
-def line_parts(running: int | None, done: int, total: int, elapsed_s: float, spent: Spent) -> list[str]:
+def line_parts(
+    running: int | None, done: int, total: int, elapsed_s: float, spent: Spent, waiting: int = 0
+) -> list[str]:
     """Return the parts of the line, the most important first.
 
-    >>> line_parts(8, 20, 100, 30.0, Spent(4500, 0.0123))
-    ['8 running', '20/100 done', '2:00 left', '4,500 tokens', '$0.0123']
+    >>> line_parts(8, 20, 100, 30.0, Spent(4500, 0.0123), waiting=3)
+    ['8 running (3 waiting for the rate limit)', '20/100 done', '2:00 left', '4,500 tokens', '$0.0123']
     """
-    parts = [] if running is None else [f"{running} running"]
+    held = f" ({waiting} waiting for the rate limit)" if waiting else ""
+    parts = [] if running is None else [f"{running} running{held}"]
     parts.append(f"{done}/{total} done")
     if 0 < done < total:
         minutes, seconds = divmod(round(elapsed_s / done * (total - done)), 60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import sys
 from collections import Counter
@@ -16,15 +15,14 @@ from pytest_llmexp.core.errors import StoreError
 from pytest_llmexp.core.ids import short_hash
 from pytest_llmexp.core.models import Experiment, PromptVersion
 from pytest_llmexp.lifecycle import is_abandoned
-from pytest_llmexp.provenance import read_git
+from pytest_llmexp.provenance import file_hash, read_git
 from pytest_llmexp.runtest.collection import RunPlan, plan_key
+from pytest_llmexp.runtest.plans import AnyPlan
 from pytest_llmexp.store import Store, open_store
 from pytest_llmexp.tracking.sources import LOCAL_LABEL, ModelSource
 
 _KEPT = ("passed", "failed")
 _ANYWAY = "--experiment-resume-anyway goes on all the same"
-
-Plan = Mapping[str, Mapping[str, Any]]
 
 
 class Resumed(NamedTuple):
@@ -119,7 +117,7 @@ def find_remainder(
             if run.id <= resumed.until and run.status in _KEPT
         }
         versions = store.prompt_versions(experiment.id)
-    planned: Plan = experiment.metadata.get("plan") or {}
+    planned: AnyPlan = experiment.metadata.get("plan") or {}
     plans = [item.stash[plan_key] for item in items if plan_key in item.stash]
     problems = [*_changed_tests(planned, plans, collected, redact), *_changed_prompts(versions)]
     if not anyway:
@@ -130,36 +128,12 @@ def find_remainder(
     return Remainder([item for item in items if id(item) not in gone], kept, list(problems))
 
 
-def merge_plans(planned: Plan, made: Plan) -> dict[str, dict[str, Any]]:
-    """Return the plan of an experiment that goes on: what is made now, and what was planned and is not selected.
-
-    A test of which runs are left out now is `partial`.
-    """
-    merged = {test: {**part, "partial": True} for test, part in planned.items()}
-    for test, part in made.items():
-        earlier = merged.get(test, {"cases": {}, "of": 0})
-        cases = dict(earlier["cases"])
-        for case, count in part["cases"].items():
-            cases[case] = max(count, cases.get(case, 0))
-        partial = bool(planned) and cases != part["cases"]
-        merged[test] = {**part, "cases": cases, "of": max(part["of"], earlier["of"]), "partial": partial}
-    return merged
-
-
-def source_hash(path: Path) -> str:
-    """Return what a test file is told apart by, empty if it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
-
-
 def _key(plan: RunPlan) -> tuple[str, str, int]:
     return plan.test, plan.case_id, plan.run_index
 
 
 def _changed_tests(
-    planned: Plan, plans: Sequence[RunPlan], collected: Mapping[str, int], redact: Callable[[str], str]
+    planned: AnyPlan, plans: Sequence[RunPlan], collected: Mapping[str, int], redact: Callable[[str], str]
 ) -> Iterator[str]:
     """Tell of tests and cases that were not there, or are there no more, and of runs that are fewer."""
     now: dict[str, set[str]] = {}
@@ -215,19 +189,18 @@ def _prompt_version(name: str) -> PromptVersion | None:
 
 def _changed_code(
     experiment: Experiment,
-    planned: Plan,
+    planned: AnyPlan,
     items: Sequence[pytest.Item],
     folder: Path,
     redact: Callable[[str], str],
 ) -> Iterator[str]:
-    paths = {redact(item.stash[plan_key].test): item.path for item in items if plan_key in item.stash}
-    changed = {
-        path
-        for test, path in paths.items()
-        if (then := planned.get(test, {}).get("source")) and then != source_hash(path)
-    }
-    for path in sorted(changed):
-        yield f"the code of {path.name} has changed; {_ANYWAY}"
+    now = {redact(item.stash[plan_key].test): item.path for item in items if plan_key in item.stash}
+    sources = {path: planned.get(test, {}).get("source") for test, path in now.items()}
+    modules = experiment.metadata.get("modules") or {}
+    changed = {path.name for path, then in sources.items() if then and then != file_hash(path)}
+    changed |= {name for name, then in modules.items() if then and then != file_hash(folder / name)}
+    for name in sorted(changed):
+        yield f"the code of {name} has changed; {_ANYWAY}"
     commit = read_git(folder).commit
     if experiment.git_commit and commit and commit != experiment.git_commit:
         yield f"the commit was {experiment.git_commit[:10]} and is {commit[:10]}; {_ANYWAY}"

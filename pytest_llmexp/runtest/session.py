@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,16 +27,17 @@ from pytest_llmexp.lifecycle import (
     reopen,
     spent_so_far,
 )
+from pytest_llmexp.provenance import file_hash, imported_files
 from pytest_llmexp.ratelimits import Pacing
 from pytest_llmexp.recording import Recording
 from pytest_llmexp.replaying import ReplayFrom, make_replay
-from pytest_llmexp.runtest.collection import plan_key
 from pytest_llmexp.runtest.loop import GRACE_S, LoopThread
 from pytest_llmexp.runtest.options import Settings
+from pytest_llmexp.runtest.plans import Plan, merge_plans
 from pytest_llmexp.runtest.private_api.threads import leave_pool_threads_behind
-from pytest_llmexp.runtest.resuming import Resumed, merge_plans, source_hash
+from pytest_llmexp.runtest.resuming import Resumed
 from pytest_llmexp.store import Store, open_store
-from pytest_llmexp.tracking.board import remove_board
+from pytest_llmexp.tracking.board import remove_abandoned_boards, remove_board
 from pytest_llmexp.tracking.pacing import Caps
 from pytest_llmexp.tracking.pricing import load_prices, may_have_prices
 from pytest_llmexp.tracking.sources import ModelSource, resolve_source
@@ -45,8 +45,6 @@ from pytest_llmexp.tracking.sources import ModelSource, resolve_source
 if TYPE_CHECKING:
     from pytest_llmexp.runtest.lookahead import LookAhead
     from pytest_llmexp.runtest.progress import LiveLine
-
-Plan = dict[str, dict[str, Any]]
 
 
 class ExperimentSession:
@@ -58,6 +56,8 @@ class ExperimentSession:
         self.settings = settings
         self.experiment_id = experiment_id
         self.plan: Plan = {}
+        self.test_files: set[Path] = set()
+        self.modules: dict[str, str] = {}  # other files of code, and what they are told apart by
         self.collected: Mapping[str, int] = {}
         self.problems: list[str] = []
         self.notices: list[str] = []
@@ -129,7 +129,7 @@ class ExperimentSession:
             source=source,
             folder=self._rootpath,
             tags=self.settings.tags,
-            metadata={"plan": self.plan, "concurrency": self.settings.concurrency},
+            metadata={"plan": self.plan, "modules": self.modules, "concurrency": self.settings.concurrency},
         )
 
     def _go_on(self, store: Store) -> None:
@@ -139,9 +139,9 @@ class ExperimentSession:
         planned = earlier.metadata.get("plan") or {}
         if self.plan:  # which workers know, and their controller does not
             self.plan = merge_plans(planned, self.plan)
-        self.experiment = reopen(
-            store, earlier, folder=self._rootpath, metadata={"plan": self.plan or planned}, prices=prices
-        )
+        known = {} if self.settings.resume_anyway else earlier.metadata.get("modules") or {}
+        metadata = {"plan": self.plan or planned, "modules": {**known, **self.modules}}
+        self.experiment = reopen(store, earlier, folder=self._rootpath, metadata=metadata, prices=prices)
 
     def prepare_end(self) -> None:
         """Import what only the end needs, in the background: called once there is nothing to do but wait."""
@@ -181,14 +181,22 @@ class ExperimentSession:
             return None
         return ReplayFrom("only" if self.settings.replay == "only" else "auto", self.settings.replay_from)
 
+    def note_modules(self) -> None:
+        """Take note of the code under rootdir that is imported by now, but for test files, of which the plan tells."""
+        for name, path in imported_files(self._rootpath).items():
+            if name not in self.modules and path not in self.test_files and self.redact(name) == name:
+                self.modules[name] = file_hash(path)
+
     def _hand_in_plan(self) -> None:
         """Workers know the tests, the controller does not. All know the same, so the first one's plan will do."""
         try:
             with open_store(self.settings.db, redact=self.redact) as store:
                 experiment = store.experiment(self.experiment_id)
-                plan = merge_plans(experiment.metadata.get("plan") or {}, self.plan)
-                if plan != experiment.metadata.get("plan"):
-                    store.write([replace(experiment, metadata={**experiment.metadata, "plan": plan})])
+                before = experiment.metadata
+                plan = merge_plans(before.get("plan") or {}, self.plan)
+                modules = {**(before.get("modules") or {}), **self.modules}
+                if (plan, modules) != (before.get("plan"), before.get("modules")):
+                    store.write([replace(experiment, metadata={**before, "plan": plan, "modules": modules})])
         except StoreError as error:
             self.problems.append(f"{type(error).__name__}: {error}")
 
@@ -201,6 +209,12 @@ class ExperimentSession:
         if self._store is None:
             return Spent(0, None)
         return spent_so_far(self._store, self.experiment_id, self.settings.prices)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls of this process are held back for a rate limit."""
+        pacer = self.recording.recorder.pacer if self.recording is not None else None
+        return pacer.waiting if pacer is not None else 0
 
     @property
     def limits(self) -> Limits:
@@ -247,6 +261,9 @@ class ExperimentSession:
         self.close_recording()
         assert self._store is not None
         current = self._store.experiment(self.experiment_id)
+        self.note_modules()
+        modules = {**self.modules, **(current.metadata.get("modules") or {})}  # what was imported early counts as then
+        current = replace(current, metadata={**current.metadata, "modules": modules})
         runs = self._store.runs(self.experiment_id)
         stored: Plan = current.metadata.get("plan") or {}
         whole = {self.redact(run.test): run.test for run in runs}  # the plan is JSON, which the store redacts
@@ -277,11 +294,13 @@ class ExperimentSession:
         if self.resumed is not None and self.recording is None and self.plan:
             self._hand_in_plan()  # it had nothing left to execute
         self.close_recording()
-        told = ("problems", "notices", "alone", "dropped", "unreported", "stops", "limited")
+        self.note_modules()
+        told = ("modules", "problems", "notices", "alone", "dropped", "unreported", "stops", "limited")
         return {name: getattr(self, name) for name in told}
 
     def take_report(self, report: Mapping[str, Any]) -> None:
         """Take in what a worker reported at its end."""
+        self.modules = {**report["modules"], **self.modules}
         self.problems.extend(report["problems"])
         self.notices.extend(notice for notice in report["notices"] if notice not in self.notices)
         self.alone.update(report["alone"])
@@ -310,6 +329,7 @@ class ExperimentSession:
         self.close_recording()
         if self.board is not None and not self.worker:
             remove_board(self.board)
+            remove_abandoned_boards()
         if self.left_behind or self.dropped:
             leave_pool_threads_behind()
         store, self._store = self._store, None
@@ -320,23 +340,3 @@ class ExperimentSession:
     def store(self) -> Store | None:
         """The open store of the process that began the experiment."""
         return self._store
-
-
-def make_plan(items: Iterable[pytest.Item], collected: Mapping[str, int]) -> Plan:
-    """Return what is going to be executed: per test its gates, per case the number of runs, and `of` how many.
-
-    `source` is what the test's file is told apart by when the experiment goes on.
-
-    `collected` says how many runs each test had before some were deselected.
-    """
-    planned = [item for item in items if plan_key in item.stash]
-    counts = Counter((item.stash[plan_key].test, item.stash[plan_key].case_id) for item in planned)
-    made: Plan = {}
-    for item in planned:
-        plan = item.stash[plan_key]
-        if (part := made.get(plan.test)) is None:
-            gates = [gate.text for gate in plan.mark.gates]
-            part = made[plan.test] = {"gates": gates, "cases": {}, "source": source_hash(item.path)}
-        part["cases"][plan.case_id] = counts[plan.test, plan.case_id]
-        part["of"] = max(collected.get(plan.test, 0), plan.mark.n * len(part["cases"]))
-    return made

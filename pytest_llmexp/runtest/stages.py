@@ -12,17 +12,19 @@ from pytest_llmexp.core.errors import LlmexpError, StoreError
 from pytest_llmexp.core.spending import early_end
 from pytest_llmexp.runtest.collection import plan_items, plan_key, test_name
 from pytest_llmexp.runtest.concurrency import runs_overlap
-from pytest_llmexp.runtest.distributed import is_controller
+from pytest_llmexp.runtest.distributed import crew_of, is_controller
 from pytest_llmexp.runtest.early_end import may_end_early
 from pytest_llmexp.runtest.gate_reports import gate_node_id, gate_reports, log_quietly, trouble_reports
 from pytest_llmexp.runtest.once import run_experiments_once
+from pytest_llmexp.runtest.plans import make_plan
 from pytest_llmexp.runtest.private_api import remember_as_failed
 from pytest_llmexp.runtest.progress import start_line
 from pytest_llmexp.runtest.resuming import find_remainder, leave_out
 from pytest_llmexp.runtest.scheduling import is_run
-from pytest_llmexp.runtest.session import ExperimentSession, make_plan
+from pytest_llmexp.runtest.session import ExperimentSession
 from pytest_llmexp.runtest.spending import forecast
 from pytest_llmexp.runtest.state import PluginState
+from pytest_llmexp.runtest.stopping import left_behind
 from pytest_llmexp.runtest.terminal import header
 
 
@@ -80,6 +82,8 @@ def keep_plan(state: PluginState, items: list[pytest.Item]) -> None:
     if state.session is not None:
         session = state.session
         session.plan = make_plan([*items, *session.kept], session.collected)
+        session.test_files = {item.path for item in [*items, *session.kept]}
+        session.note_modules()
 
 
 def begin_as_controller(config: pytest.Config, state: PluginState, node_ids: Sequence[str]) -> None:
@@ -147,6 +151,10 @@ def _finish(session: pytest.Session, state: PluginState, *, interrupted: bool, j
         return
     for report in state.worker_reports:
         experiment.take_report(report)
+    if interrupted and experiment.store is not None and (crew := crew_of(session.config)) is not None:
+        since = experiment.resumed.until if experiment.resumed else ""
+        left = left_behind(experiment.store, experiment.experiment_id, crew, since=since)
+        experiment.dropped, experiment.unreported = left
     try:
         outcome = experiment.finish(interrupted=interrupted, judged=judged)
     except (LlmexpError, OSError) as error:

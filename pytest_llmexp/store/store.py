@@ -6,7 +6,7 @@ Opens nothing itself (see opening.py). A Store may be shared by threads, and use
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -307,13 +307,13 @@ class Store:
         with self._connections.reading() as connection:
             return read_test_usage(connection, experiment_id)
 
-    def crash_open_runs(self, experiment_id: str) -> int:
-        """Turn the runs still running into crashed ones, and return how many there were."""
+    def crash_open_runs(self, experiment_id: str, why: str = _CRASHED, *, but_of: Collection[str] = ()) -> int:
+        """Turn the runs still running, but those of some workers, into crashed ones; return how many there were."""
         runs = schema.experiment_runs
         statement = (
             update(runs)
-            .where(runs.c.experiment_id == experiment_id, runs.c.status == "running")
-            .values(status="crashed", error=func.coalesce(runs.c.error, _CRASHED))
+            .where(runs.c.experiment_id == experiment_id, runs.c.status == "running", runs.c.worker.not_in(but_of))
+            .values(status="crashed", error=func.coalesce(runs.c.error, why))
         )
         with self._connections.writing() as connection:
             return connection.execute(statement).rowcount

@@ -10,8 +10,11 @@ import json
 import mmap
 import os
 import shutil
+import stat
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -23,6 +26,7 @@ from pytest_llmexp.tracking.pacing import Traffic
 _HALF = 32 * 1024  # two copies, of which one is valid
 _SIZE = 2 * _HALF + 64
 _BUSY, _WHICH, _FIRST = 0, 1, 64
+_ABANDONED_S = 24 * 3600.0
 
 
 class Board(Protocol):
@@ -68,7 +72,8 @@ class SharedBoard:
         try:
             if os.fstat(descriptor).st_size < _SIZE:
                 os.ftruncate(descriptor, _SIZE)  # zeros: a calm board
-            self._memory = mmap.mmap(descriptor, _SIZE)
+            _claim(descriptor)
+            self._memory = mmap.mmap(descriptor, _SIZE)  # keeps a duplicate of the descriptor, and with it the claim
         finally:
             os.close(descriptor)
 
@@ -114,10 +119,48 @@ def remove_board(path: Path) -> None:
         shutil.rmtree(path.parent)
 
 
+def remove_abandoned_boards() -> None:
+    """Remove this user's boards of sessions that were killed: no process has them open, and they are a day old."""
+    latest = time.time() - _ABANDONED_S
+    pattern = board_path("exp_*")
+    for path in pattern.parents[1].glob("/".join(pattern.parts[-2:])):
+        with suppress(OSError):
+            found = path.parent.lstat()
+            if max(found.st_mtime, path.lstat().st_mtime) < latest and _is_private(found) and not _is_open(path):
+                remove_board(path)
+
+
 def _make_private(folder: Path) -> None:
     """Make a folder for this user only. Raises OSError where somebody else has made it."""
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or folder.is_symlink()):
+    if not _is_private(folder.lstat()):
         raise PermissionError(f"{folder} belongs to somebody else")
+
+
+def _is_private(found: os.stat_result) -> bool:
+    return not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not stat.S_ISLNK(found.st_mode))
+
+
+if sys.platform == "win32":
+
+    def _claim(descriptor: int) -> None:
+        """Nothing: nobody could see it."""
+
+    def _is_open(path: Path) -> bool:
+        return True  # for all that is known
+else:
+    import fcntl
+
+    def _claim(descriptor: int) -> None:
+        """Let others see that this process has a board open, as long as it lives."""
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def _is_open(path: Path) -> bool:
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False

@@ -53,6 +53,11 @@ class Pacer:
         """Whether calls must ask."""
         return self._capped or not self._board.is_calm
 
+    @property
+    def waiting(self) -> int:
+        """How many calls of this process wait for their turn."""
+        return sum(map(len, [*self._lines.values()]))
+
     def expected(self, model: str, size: int) -> float:
         """Return how many tokens a call is going to use, as far as can be known; `size` is that of its request."""
         return max(self._tokens.get(model, 0.0), size / _BYTES_A_TOKEN, 1.0) if self._caps.tokens else 0.0

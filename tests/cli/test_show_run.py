@@ -107,9 +107,12 @@ def test_a_run_as_json(recorded: Suite) -> None:
 
 
 def test_a_run_that_cannot_be_told_is_one_line(recorded: Suite) -> None:
-    for ref, message in {"run1": "'run1' names 2 runs: ", "run9": "has the id or name 'run9'; its runs: "}.items():
+    for ref, message in {"run1": "'run1' names 2 runs, ", "run9": "has the id or name 'run9'; its runs: "}.items():
         result = show("--run", ref)
         assert result.exit_code == 1
         (line,) = result.output.splitlines()
         assert message in line
-        assert "test_title[tea-run1] (run_" in line
+        assert "'test_title[tea-run1]' (run_" in line
+    for name in ("test_title[tea-run1]", "test_title[ale-run1]"):
+        assert name in show("--run", "run1").output
+        assert show("--run", name).exit_code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 
 from pytest_llmexp.cli import main
 from pytest_llmexp.localmodel import Answer, LocalModelServer
+from pytest_llmexp.runtest.outcomes import INTERRUPTED
 from tests.conftest import Suite
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
@@ -34,6 +36,7 @@ ASYNC_SUITE = (
     .replace("= bot(", "= async_bot(")
     .replace(": ask(", ": await ask(")
 )
+UNEVEN = "experiment_run.index % 8 == 1"  # the others end after a call
 CONCURRENCY = 32
 
 
@@ -106,7 +109,52 @@ def test_an_interrupt_of_the_controller_alone_ends_calls_and_session(
     store = suite.store()
     experiment = store.experiments()[0]
     assert (experiment.status, experiment.exit_status, store.verdicts(experiment.id)) == ("interrupted", 2, [])
-    assert {run.status for run in store.runs(experiment.id)} == {"crashed"}
+    assert {(run.status, run.error) for run in store.runs(experiment.id)} == {("crashed", INTERRUPTED)}
+    assert " interrupted, " in output
+    assert " crashed" not in output
+
+
+@pytest.mark.parametrize("mode", [("-p", "no:xdist"), pytest.param(("-n", "2"), marks=pytest.mark.xdist)], ids=str)
+def test_an_interrupt_tells_of_runs_in_flight_and_of_those_that_had_ended(
+    suite: Suite, server: LocalModelServer, mode: tuple[str, ...]
+) -> None:
+    suite.write(SUITE.replace("def test_sync(bot)", "def test_sync(bot, experiment_run)").replace("True", UNEVEN))
+    with start(suite, server, *mode) as session:
+        server.wait_for_requests(3 * CONCURRENCY, timeout_s=60)
+        os.kill(session.pid, signal.SIGINT)
+        output, _ = session.communicate(timeout=10)
+    totals = re.search(r"^200 runs \((.*)\), ", output, re.MULTILINE)
+    assert totals is not None, output
+    counts = {word: int(count) for count, word in re.findall(r"(\d+) ([a-z ]+)", totals[1])}
+    dropped = re.search(r"note: (\d+) run\(s\) in flight were dropped", output)
+    unreported = re.search(r"note: (\d+) run\(s\) had ended when the session stopped, and were rec", output)
+    assert dropped is not None, output
+    assert unreported is not None, output
+    assert 1 <= int(dropped[1]) == counts["interrupted"] <= CONCURRENCY
+    assert 1 <= int(unreported[1]) <= counts["passed"]
+    assert "crashed" not in counts
+
+
+@pytest.mark.xdist
+def test_a_run_that_killed_its_worker_stays_crashed_after_an_interrupt(suite: Suite, server: LocalModelServer) -> None:
+    suite.write(
+        SUITE.replace("def test_sync(bot)", "def test_sync(bot, experiment_run)").replace(
+            "while True", "if experiment_run.index == 4: os._exit(1)\n        while True"
+        )
+    )
+    with start(suite, server, "-n", "2") as session:
+        assert soon(lambda: (suite.path / "pids").exists() and len(workers(suite)) > 2, 60)
+        os.kill(session.pid, signal.SIGINT)
+        output, _ = session.communicate(timeout=20)
+    assert soon(lambda: not any(map(alive, workers(suite) - {session.pid})), 5)
+    store = suite.store()
+    runs = store.runs(store.experiments()[0].id)
+    lost = next(run.worker for run in runs if run.run_index == 4)
+    assert {run.status for run in runs} == {"crashed"}
+    assert INTERRUPTED not in {run.error for run in runs if run.worker == lost}
+    assert {run.error for run in runs if run.worker not in (lost, "gw2")} == {INTERRUPTED}
+    assert re.search(r"\d+ crashed", output)
+    assert re.search(r"\d+ interrupted", output)
 
 
 @pytest.mark.parametrize("mode", [("-p", "no:xdist"), pytest.param(("-n", "2"), marks=pytest.mark.xdist)], ids=str)

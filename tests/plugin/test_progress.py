@@ -61,6 +61,19 @@ def test_a_terminal_shows_a_line_that_is_taken_away(suite: Suite, mode: tuple[st
     assert "8 passed" in written
 
 
+def test_the_line_tells_of_calls_that_wait_for_a_rate_limit(suite: Suite) -> None:
+    suite.write(
+        """
+        import pytest
+        @pytest.mark.experiment(n=8)
+        def test_x(bot): bot("You.")("Hello")
+        """
+    )
+    written = on_a_terminal(suite, "-p", "no:xdist", "--experiment-rpm=60")
+    assert re.search(r"\r\n(\d) running \(\1 waiting for the rate limit\), \d/8 done", written)
+    assert "8 passed" in written
+
+
 def test_no_line_in_a_log(suite: Suite) -> None:
     suite.write(SLOW)
     result = suite.run("-p", "no:xdist", new_process=True)

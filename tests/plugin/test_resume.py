@@ -149,6 +149,9 @@ def test_what_has_changed_is_named_and_nothing_is_done(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     printed = result.stdout if workers else result.stderr
     printed.fnmatch_lines([f"ERROR: x ({before.id}) cannot be resumed:", said])
+    everything = result.stdout.str() + result.stderr.str()
+    assert everything.count("cannot be resumed") == 1
+    assert "goes on," not in everything
     assert executed(broken) == []
     assert the_experiment(broken) == before
     assert len(broken.store().verdicts(before.id)) == 1
@@ -181,6 +184,66 @@ def test_another_commit_is_another_version_of_the_code(broken: Suite) -> None:
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["the commit was ?????????? and is ??????????; --experiment-resume-anyway *"])
     assert broken.run("--experiment-resume=y", "--experiment-resume-anyway").ret == 0
+
+
+APPLICATION = """
+    import pathlib, pytest, sys
+    import app.parts
+
+    @pytest.mark.experiment(n=4)
+    def test_x(bot, experiment_run):
+        import late
+        sys.path.append("env/lib/python3/site-packages")
+        import installed
+        bot("You know.")(app.parts.question())
+        if experiment_run.index == 2 and pathlib.Path("broken").exists(): raise OSError("away")
+"""
+
+
+@pytest.fixture
+def application(suite: Suite) -> Suite:
+    """A suite that tests an application beside it, of which an experiment was recorded that has a run to be made."""
+    suite.write(APPLICATION)
+    suite.write("def test_other(): pass", "test_other.py")
+    suite.write("question = lambda: 'Where is Rome?'", "app/parts.py")
+    for name in ("app/__init__.py", "late.py", "not_imported.py", "env/lib/python3/site-packages/installed.py"):
+        suite.write("", name)
+    (suite.path / "broken").touch()
+    return suite
+
+
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.xdist)])
+def test_code_under_test_is_compared_whether_in_git_or_not(application: Suite, workers: tuple[str, ...]) -> None:
+    application.run("--experiment-name=x", *workers).assert_outcomes(passed=4, failed=1)
+    noted = the_experiment(application).metadata["modules"]
+    assert set(noted) == {"app/__init__.py", "app/parts.py", "late.py"}
+    for name in ("app/parts.py", "late.py"):
+        before = (application.path / name).read_text()
+        application.write(before + "\n# changed", name)
+        refused = application.run("--experiment-resume=x", *workers)
+        assert refused.ret == pytest.ExitCode.USAGE_ERROR
+        printed = refused.stdout if workers else refused.stderr
+        printed.fnmatch_lines([f"the code of {name} has changed; --experiment-resume-anyway goes on all the same"])
+        application.write(before, name)
+    for name in ("not_imported.py", "test_other.py", "env/lib/python3/site-packages/installed.py"):
+        application.write("def test_other(): assert True", name)
+    assert application.run("--experiment-resume=x", *workers).ret == pytest.ExitCode.TESTS_FAILED
+    assert the_experiment(application).metadata["modules"] == noted
+
+
+def test_code_that_was_accepted_is_what_is_compared_with_later(application: Suite) -> None:
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c")
+    application.pytester.run(*git, "init", "-q")
+    application.pytester.run(*git, "add", "app")
+    application.pytester.run(*git, "commit", "-q", "-m", "one")
+    application.run("--experiment-name=x").assert_outcomes(passed=4, failed=1)
+    application.write("question = lambda: 'Where is Rome? '", "app/parts.py")
+    refused = application.run("--experiment-resume=x")
+    refused.stderr.fnmatch_lines(["the code of app/parts.py has changed; *"])
+    assert "commit" not in refused.stderr.str()
+    assert application.run("--experiment-resume=x", "--experiment-resume-anyway").ret == pytest.ExitCode.TESTS_FAILED
+    (application.path / "broken").unlink()
+    assert application.run("--experiment-resume=x").ret == 0
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from pytest_llmexp.localmodel import LocalModelServer, Request
 from pytest_llmexp.tracking.capture import LIBRARIES
 from pytest_llmexp.tracking.repeats import Results
 from pytest_llmexp.tracking.scope import current_run, current_scope
+from tests.arrivals import Arrivals
 
 
 @prompt("user")
@@ -300,12 +301,57 @@ def test_so_many_runs_go_on_at_a_time(db: Path, concurrency: int) -> None:
         ({"name": None}, "not None"),
         ({"gates": "mean(x) > 1"}, "a list of gates, not one text"),
         ({"tags": ["a"]}, "tags is a mapping"),
+        ({"rpm": 0}, "rpm is a whole number of requests from 1, not 0"),
+        ({"tpm": 1.5}, "tpm is a whole number of tokens from 1, not 1.5"),
+        ({"replay": True}, "replay is True; allowed: off, auto, only"),
     ],
 )
 def test_bad_arguments_are_clear_errors(db: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Experiment(**{"name": "names", "db": db, **arguments})
     assert not db.exists()
+
+
+def test_answers_that_were_recorded_are_served_again(db: Path, server: LocalModelServer) -> None:
+    with Experiment("names", 3, db=db) as first:
+        texts = first.run(ask)
+    with Experiment("names", 4, db=db, replay="auto") as second:
+        assert list(second.run(ask))[:3] == list(texts)
+    assert len(server.requests) == 4
+    with Experiment("names", 5, db=db, replay="only") as third:
+        length(third.run(ask))
+    assert len(server.requests) == 4
+    assert [result.rpartition(" ")[2] for result in third.results] == ["1.", "2.", "3.", "4."]
+    (missed,) = third.errors
+    assert "no answer is recorded for call 1 of" in str(missed)
+    assert "5 runs (4 passed, 1 error), 4 calls (4 replayed)" in third.summary
+    with open_store(db) as store:
+        latest = store.experiment(third.id)
+        assert all(call.replayed_from for call in store.calls(latest.id))
+
+
+def test_recorded_answers_need_neither_key_nor_server(db: Path) -> None:
+    with LocalModelServer(echo) as running, Experiment("x", 2, db=db, model="m", base_url=running.base_url) as first:
+        first.run(ask_default)
+    with Experiment("x", 2, db=db, model="m", base_url=running.base_url, replay="only") as second:
+        assert second.run(ask_default) == first.results
+
+
+def ask_default() -> str:
+    return str(SimpleBot("You help.")("Hello"))
+
+
+def test_requests_per_minute_are_capped(db: Path) -> None:
+    arrivals = Arrivals()
+    with (
+        LocalModelServer(arrivals) as running,
+        Experiment("x", 10, db=db, model="m", base_url=running.base_url, rpm=120, tpm=10_000_000) as capped,
+    ):
+        capped.run(ask_default)
+    assert len(capped.results) == 10
+    assert arrivals.keep(120, late_s=0.5)
+    with open_store(db) as store:
+        assert any(call.wait_s for call in store.calls(capped.id))
 
 
 def test_a_bad_gate_is_an_error_before_anything_begins(db: Path) -> None:

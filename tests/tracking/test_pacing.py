@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -18,7 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmexp.store.lock import FileLock
-from pytest_llmexp.tracking.board import Board, LocalBoard, SharedBoard, board_path, remove_board
+from pytest_llmexp.tracking.board import (
+    Board,
+    LocalBoard,
+    SharedBoard,
+    board_path,
+    remove_abandoned_boards,
+    remove_board,
+)
 from pytest_llmexp.tracking.counting import Failure
 from pytest_llmexp.tracking.outages import Outages, ProviderDown
 from pytest_llmexp.tracking.pacer import STEP_S, Pacer
@@ -267,6 +275,57 @@ def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "x").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(PermissionError, match="belongs to somebody else"):
         shared(tmp_path / "x" / "traffic")
+
+
+_HOLDER = """
+import sys, time
+from pathlib import Path
+from tests.tracking.test_pacing import shared
+board = shared(Path(sys.argv[1]))
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks files as POSIX does")
+def test_boards_are_removed_that_are_old_and_that_no_process_has_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed, living, young, mine = (board_path(f"exp_{name}") for name in ("killed", "living", "young", "mine"))
+    processes = [
+        subprocess.Popen([sys.executable, "-c", _HOLDER, str(path)], stdout=subprocess.PIPE)
+        for path in (killed, living, young)
+    ]
+    board = shared(mine)
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+        for process in (processes[0], processes[2]):
+            process.kill()
+            process.wait()
+        for path in (killed, living, mine):
+            for each in (path, path.parent):
+                os.utime(each, (1e9, 1e9))
+        (tmp_path / "llmexp-exp_link").symlink_to(living.parent)
+        (tmp_path / "llmexp-notes").mkdir()
+        remove_abandoned_boards()
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left == {"llmexp-exp_living", "llmexp-exp_young", "llmexp-exp_mine", "llmexp-exp_link", "llmexp-notes"}
+        with board.held() as traffic:
+            assert traffic.is_calm
+    finally:
+        board.close()
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert mine.exists()
+    for each in (mine, mine.parent):
+        os.utime(each, (1e9, 1e9))
+    remove_abandoned_boards()
+    assert not living.parent.exists()
+    assert not mine.parent.exists()
 
 
 def test_boards_of_two_experiments_are_apart() -> None:

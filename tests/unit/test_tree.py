@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
@@ -85,11 +86,11 @@ def test_a_run_is_named_by_its_id_its_label_or_the_end_of_it(ref: str, found: st
     [
         (
             "run1",
-            r"'run1' names 2 runs: test_title\[0.0-run1\] \(run_aaa1\), test_title\[1.0-run1\] \(run_bbb3\); give",
+            r"'run1' names 2 runs, give one of these: 'test_title\[0.0-run1\]' \(run_aaa1\), 'test_title\[1.0-run1\]'",
         ),
-        ("run_aa", r"names 2 runs: .*\(run_aaa1\), .*\(run_aab2\)"),
+        ("run_aa", r"names 2 runs, .*\(run_aaa1\), .*\(run_aab2\)"),
         ("run7", r"\(run_ccc4\), .*\(run_ddd5\)"),
-        ("run3", r"no run of this experiment has the id or name 'run3'; its runs: test_title\[0.0-run1\] \(run_aaa1\)"),
+        ("run3", r"id or name 'run3'; its runs: 'test_title\[0.0-run1\]' \(run_aaa1\)"),
         ("", "no run of this experiment"),
         ("itle[run7]", "no run of this experiment"),
     ],
@@ -98,6 +99,31 @@ def test_what_names_no_single_run_lists_the_candidates(ref: str, message: str) -
     with pytest.raises(UnknownRunError, match=message) as raised:
         find_run(RUNS, ref)
     assert "\n" not in str(raised.value)
+
+
+def test_each_candidate_has_a_name_that_can_be_given() -> None:
+    runs = [
+        run("run_1", "tests/test_a.py::test_title"),
+        run("run_2", "tests/test_b.py::test_title"),
+        run("run_3", "tests/test_b.py::TestIt::test_title"),
+        run("run_4", "tests/test_b.py::TestIt::test_other"),
+        run("run_5", "tests/test_b.py::test_title", case_id="it's " + "long " * 20),
+    ]
+    with pytest.raises(UnknownRunError) as raised:
+        find_run(runs, "run1")
+    names = shlex.split(str(raised.value).partition("these: ")[2])[::2]
+    assert names[:2] == ["tests/test_a.py::test_title[run1]", "tests/test_b.py::test_title[run1]"]
+    assert names[2:4] == ["TestIt::test_title[run1]", "test_other[run1]"]
+    assert [find_run(runs, name).id for name in names] == [each.id for each in runs]
+
+
+@pytest.mark.parametrize("case", ["with\x1b[1m", "with\ttwo  spaces", "x" * 400])
+def test_a_label_that_cannot_be_typed_leaves_the_id(case: str) -> None:
+    runs = [run("run_1", case_id=case), run("run_2", case_id="b")]
+    with pytest.raises(UnknownRunError) as raised:
+        find_run(runs, "run1")
+    assert find_run(runs, str(raised.value).partition("(")[2].partition(")")[0]).id == "run_1"
+    assert "\x1b" not in str(raised.value)
 
 
 def test_many_candidates_are_not_all_listed() -> None:
