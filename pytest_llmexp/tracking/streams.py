@@ -67,10 +67,26 @@ class Copy:
         received = Received(self._status_code, self._content_type, content, self.complete, self._retry_after_s)
         return self._call.answered(received, error)
 
-    def finish(self, error: BaseException | None = None) -> None:
-        """End, and wait until it is stored."""
-        self._call.settle(self.end(error))
+    def end_by(self, error: BaseException) -> Future[None] | None:
+        """End because reading was left by an exception, and return what to wait for, if that may be waited for.
 
-    async def finish_async(self, error: BaseException | None = None) -> None:
+        A generator that is closed was left by its caller: `close` may follow, or nothing.
+        """
+        stored = self.end(None if isinstance(error, GeneratorExit) else error)
+        return stored if isinstance(error, Exception) else None  # a cancelled task must not wait
+
+    def settle(self, stored: Future[None] | None) -> None:
+        """Wait until what was handed on is stored."""
+        self._call.settle(stored)
+
+    async def settle_async(self, stored: Future[None] | None) -> None:
+        """Do what `settle` does without holding up an event loop."""
+        await self._call.settle_async(stored)
+
+    def finish(self) -> None:
+        """End, and wait until it is stored."""
+        self.settle(self.end())
+
+    async def finish_async(self) -> None:
         """Do what `finish` does without holding up an event loop."""
-        await self._call.settle_async(self.end(error))
+        await self.settle_async(self.end())

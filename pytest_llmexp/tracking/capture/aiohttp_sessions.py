@@ -96,11 +96,8 @@ def _tee(inner: Any, copy: Copy) -> Any:
         async def _passed(self, reading: Any) -> Any:
             try:
                 read = await reading
-            except Exception as error:
-                await copy.finish_async(error)
-                raise
             except BaseException as error:
-                copy.end(error)  # a cancelled task must not wait
+                await copy.settle_async(copy.end_by(error))
                 raise
             piece = read[0] if isinstance(read, tuple) else read
             if (piece and copy.add(piece)) or inner.at_eof():

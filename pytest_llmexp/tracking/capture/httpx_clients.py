@@ -49,7 +49,7 @@ async def _send_async(library: ModuleType, original: Any, client: Any, request: 
 
     async def record(response: Any) -> Any:
         if options.get("stream") and not response.is_stream_consumed:
-            response.stream = _tee_async(library, response.stream, _copy(library, response, call))
+            response.stream = _tee(library, response.stream, _copy(library, response, call))
         else:
             await call.settle_async(call.answered(_received(response)))
         return response
@@ -106,66 +106,50 @@ def _copy(library: ModuleType, response: Any, call: Any) -> Copy:
 
 
 def _tee(library: ModuleType, inner: Any, copy: Copy) -> Any:
-    """Return a stream that passes on the response's own one and keeps a copy."""
-
-    class Tee(library.SyncByteStream):  # type: ignore[name-defined,misc]
-        def __iter__(self) -> Iterator[bytes]:
-            try:
-                for chunk in inner:
-                    if copy.add(chunk):
-                        copy.finish()
-                    yield chunk
-                copy.complete = True
-            except Exception as error:
-                copy.finish(error)
-                raise
-            except GeneratorExit:
-                copy.end()  # the caller stopped reading: `close` may follow, or nothing
-                raise
-            except BaseException as error:
-                copy.end(error)
-                raise
-
-        def close(self) -> None:
-            try:
-                inner.close()
-            finally:
-                copy.finish()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(inner, name)  # httpx2 reads `stream.elapsed`
-
-    return Tee()
+    return type("Tee", (_Tee, library.SyncByteStream, library.AsyncByteStream), {})(inner, copy)
 
 
-def _tee_async(library: ModuleType, inner: Any, copy: Copy) -> Any:
-    """Do what `_tee` does for an asynchronous stream."""
+class _Tee:
+    """A stream, read either way, that passes on the response's own one and keeps a copy."""
 
-    class Tee(library.AsyncByteStream):  # type: ignore[name-defined,misc]
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            try:
-                async for chunk in inner:
-                    if copy.add(chunk):
-                        await copy.finish_async()
-                    yield chunk
-                copy.complete = True
-            except Exception as error:
-                await copy.finish_async(error)
-                raise
-            except GeneratorExit:
-                copy.end()  # the caller stopped reading: `aclose` may follow, or nothing
-                raise
-            except BaseException as error:
-                copy.end(error)  # a cancelled task must not wait
-                raise
+    def __init__(self, inner: Any, copy: Copy) -> None:
+        self._inner, self._copy = inner, copy
 
-        async def aclose(self) -> None:
-            try:
-                await inner.aclose()
-            finally:
-                await copy.finish_async()
+    def __iter__(self) -> Iterator[bytes]:
+        copy = self._copy
+        try:
+            for chunk in self._inner:
+                if copy.add(chunk):
+                    copy.finish()
+                yield chunk
+            copy.complete = True
+        except BaseException as error:
+            copy.settle(copy.end_by(error))
+            raise
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(inner, name)  # httpx2 reads `stream.elapsed`
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        copy = self._copy
+        try:
+            async for chunk in self._inner:
+                if copy.add(chunk):
+                    await copy.finish_async()
+                yield chunk
+            copy.complete = True
+        except BaseException as error:
+            await copy.settle_async(copy.end_by(error))
+            raise
 
-    return Tee()
+    def close(self) -> None:
+        try:
+            self._inner.close()
+        finally:
+            self._copy.finish()
+
+    async def aclose(self) -> None:
+        try:
+            await self._inner.aclose()
+        finally:
+            await self._copy.finish_async()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)  # httpx2 reads `stream.elapsed`
