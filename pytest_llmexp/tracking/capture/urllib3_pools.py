@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import wrapt
@@ -53,7 +53,7 @@ def _urlopen(
         call,
         lambda: original(pool, method, url, body, headers, *more, **options),
         partial(_record, library, call, preload, decode),
-        partial(_answer, library, preload, method, url),
+        partial(_answer, library, preload, method, url, call),
     )
 
 
@@ -131,22 +131,29 @@ class _Tee(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic from wrapt 2
             copy.finish()
 
     def _pieces(self, reading: Iterator[bytes], decoded: bool | None) -> Iterator[bytes]:
+        copy = self._self_copy
         try:
+            copy.awaited = True
             for piece in reading:
                 self._note(piece, False, decoded)
+                copy.awaited = False
                 yield piece
+                copy.awaited = True
         except BaseException as error:
-            self._self_copy.settle(self._self_copy.end_by(error))
+            copy.settle(copy.end_by(error))
             raise
         self._note(b"", True, decoded)
 
     def _passed(self, reading: Callable[[], bytes], ends: Callable[[bytes], bool], decoded: bool | None) -> bytes:
         """Return a piece; `ends` says whether it was the last."""
+        copy = self._self_copy
         try:
+            copy.awaited = True
             piece = reading()
         except BaseException as error:
-            self._self_copy.settle(self._self_copy.end_by(error))
+            copy.settle(copy.end_by(error))
             raise
+        copy.awaited = False
         self._note(piece, ends(piece), decoded)
         return piece
 
@@ -193,10 +200,17 @@ class _Tee(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic from wrapt 2
         self.__wrapped__.drain_conn()
 
 
-def _answer(library: ModuleType, preload: bool, method: str, url: str, recorded: Received) -> Any:
-    return library.HTTPResponse(
+def _answer(library: ModuleType, preload: bool, method: str, url: str, call: CallInProgress, recorded: Received) -> Any:
+    headers, kind = {"content-type": recorded.content_type}, library.HTTPResponse
+    if recorded.complete:
+        headers["content-length"] = str(len(recorded.content))
+    elif preload:
+        call.read_on()
+    else:
+        kind = partial(type("Part", (_Part, library.HTTPResponse), {}), call.read_on)
+    return kind(
         io.BytesIO(recorded.content),
-        headers={"content-type": recorded.content_type, "content-length": str(len(recorded.content))},
+        headers=headers,
         status=recorded.status_code,
         version=11,
         reason="OK",
@@ -204,3 +218,28 @@ def _answer(library: ModuleType, preload: bool, method: str, url: str, recorded:
         request_method=method,
         request_url=url,
     )
+
+
+class _Part:
+    """A response of which the beginning is recorded; who reads on than it goes is told so by `read_on`."""
+
+    def __init__(self, read_on: Callable[[], NoReturn], body: io.BytesIO, **options: Any) -> None:
+        super().__init__(body, **options)  # type: ignore[call-arg]  # of HTTPResponse
+        self._content, self._read_on = body, read_on
+
+    def read(self, amt: int | None = None, *_: Any, **__: Any) -> bytes:
+        piece = b"" if amt is None or amt < 0 else self._content.read(amt)
+        return piece if piece or amt == 0 else self._read_on()
+
+    def read1(self, amt: int | None = None, *_: Any, **__: Any) -> bytes:
+        return self.read(2**16 if amt is None else amt)
+
+    def stream(self, amt: int | None = None, *_: Any, **__: Any) -> Iterator[bytes]:
+        while True:
+            yield self.read(amt or 2**16)
+
+    read_chunked = stream
+
+    @property
+    def data(self) -> bytes:
+        return self._read_on()
