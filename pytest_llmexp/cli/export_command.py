@@ -11,7 +11,7 @@ from pytest_llmexp.cli.database import db_option, open_for_reading
 from pytest_llmexp.core.models import Call, Experiment
 from pytest_llmexp.core.summary import distinct_runs
 from pytest_llmexp.store import Store
-from pytest_llmexp.tracking.replay import Place, place_of
+from pytest_llmexp.tracking.replay import Place, can_be_replayed, place_of
 from pytest_llmexp.tracking.replay_files import SUFFIX, write_replay_file
 
 
@@ -58,8 +58,8 @@ def replay(ref: str, output: Path, db: str) -> None:
 
 
 def _answered(store: Store, experiment: Experiment) -> Iterator[tuple[Place, Call]]:
-    places = {run.id: place_of(run) for run in distinct_runs(store.runs(experiment.id))}
+    runs = {run.id: run for run in distinct_runs(store.runs(experiment.id))}
     for call in store.calls(experiment.id):
-        place = Place() if call.run_id is None else places.get(call.run_id)
-        if place is not None and call.status == "ok" and call.response is not None:
-            yield place, call
+        run = runs.get(call.run_id or "")
+        if (run or call.run_id is None) and can_be_replayed(run, call):
+            yield place_of(run), call

@@ -73,7 +73,8 @@ class Call:
     """One request to a model and its response. `run_id` is None where no run can be named with certainty.
 
     `latency_s` leaves out `wait_s`, the time it was held back for a rate limit. `stream` is what a streamed answer can
-    be streamed again from. A replayed call names the call that was paid for in `replayed_from`; it has no latency.
+    be streamed again from; it says so if the client closed it before its end. A replayed call names the call that was
+    paid for in `replayed_from`; it has no latency.
     """
 
     id: str
@@ -109,6 +110,11 @@ class Call:
     price_source: str | None = None
     request_key: str | None = None
     replayed_from: str | None = None
+
+    @property
+    def closed_early(self) -> bool:
+        """Whether the client stopped reading a streamed answer before its end: what came is a part of it."""
+        return isinstance(self.stream, dict) and self.stream.get("closed_early") is True
 
 
 class Usage(NamedTuple):

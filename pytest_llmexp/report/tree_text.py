@@ -105,6 +105,8 @@ def _call_parts(call: Call) -> Iterator[str]:
     yield "cost -" if call.cost_usd is None else f"${call.cost_usd:.4g}"
     if call.finish_reason:
         yield one_line(call.finish_reason, 40)
+    if call.closed_early:
+        yield "closed early"
     if call.replayed_from:
         yield "replayed"
     if call.attempts > 1:

@@ -18,10 +18,15 @@ Place = tuple[str, str, int]
 ByRequest = dict[str, list[tuple[str, str]]]  # ids of runs and calls, the latest run first
 
 _ANSWERED: Final = "c.status = 'ok' AND c.response IS NOT NULL"
+# A run that ended as an error, or not at all, did not mean to stop reading there.
+_MEANT: Final = (
+    "(r.status NOT IN ('error', 'crashed', 'running') OR c.stream IS NULL"
+    " OR json_extract(c.stream, '$.closed_early') IS NULL)"
+)
 _FROM: Final = "FROM experiment_runs AS r CROSS JOIN calls AS c ON c.run_id = r.id WHERE r.test = ?"
 _OF_RUNS: Final = f"""
 SELECT r.run_index, c.request_key, r.id, c.id {_FROM} AND r.case_id = ? AND r.run_index BETWEEN ? AND ? AND {_ANSWERED}
-AND r.experiment_id LIKE ? ORDER BY r.id DESC, c.ordinal
+AND {_MEANT} AND r.experiment_id LIKE ? ORDER BY r.id DESC, c.ordinal
 """
 _LOOSE: Final = f"""
 SELECT c.experiment_id, c.id FROM calls AS c WHERE c.run_id IS NULL AND c.request_key = ? AND {_ANSWERED}

@@ -75,12 +75,16 @@ def another_attempt(earlier: Call) -> Call:
 def served_fields(source: Call) -> dict[str, Any]:
     """Return what a call that is answered by a recorded one has in its row: no attempt, no cost, no time."""
     taken = {name: getattr(source, name) for name in _SERVED}
-    replayed_from = source.replayed_from or source.id
     return {
         **taken,
         "status": "ok",
         "attempts": 0,
         "cost_usd": 0.0,
         "price_source": "replayed",
-        "replayed_from": replayed_from,
+        "replayed_from": paid_call(source),
     }
+
+
+def paid_call(source: Call) -> str:
+    """Return the id of the call that was made and paid for, of which a recorded one may be a replay."""
+    return source.replayed_from or source.id

@@ -14,22 +14,22 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from pytest_llmexp.core.models import Call, Json
 from pytest_llmexp.tracking import wire
 from pytest_llmexp.tracking.admission import Admission
-from pytest_llmexp.tracking.call_rows import another_attempt, new_call, request_key, served_fields
+from pytest_llmexp.tracking.call_rows import another_attempt, new_call, paid_call, request_key, served_fields
 from pytest_llmexp.tracking.counting import CallCounter
 from pytest_llmexp.tracking.exchange import Received, Sent
 from pytest_llmexp.tracking.recorder import COMMIT_TIMEOUT_S, OpenStream
-from pytest_llmexp.tracking.replay import ReplayMissError, recorded_answer
+from pytest_llmexp.tracking.replay import ReplayMissError, recorded_answer, stream_closed_early
 from pytest_llmexp.tracking.scope import Scope, current_scope, entered
 
 _NOT_JSON = "the answer is not JSON"
 _UNFINISHED = (_NOT_JSON, wire.BROKE_OFF, wire.NO_EVENT)
-_CLOSED_EARLY = "the client closed the response before its end"
-FAULTS = (*_UNFINISHED, _CLOSED_EARLY)  # of answers, in our own words
+CLOSED_EARLY = "the client closed the response before its end"  # of what is no stream: half a JSON text says nothing
+FAULTS = (*_UNFINISHED, CLOSED_EARLY)  # of answers, in our own words
 
 
 class CallInProgress:
@@ -45,6 +45,7 @@ class CallInProgress:
         self._counter: CallCounter = scope.run.calls if scope.run else scope.experiment.loose
         self._open = True
         self._first: float | None = None
+        self._last: float | None = None  # when the last piece of a streamed answer came
         self._source: Call | None = None  # the recorded call whose answer is served
         again = self._counter.take_failed(key) if sent.is_retry else None
         if again is not None:
@@ -66,8 +67,7 @@ class CallInProgress:
         try:
             self._source = scope.experiment.replay.find(scope.run.run if scope.run else None, self.call, nth)
         except ReplayMissError as miss:
-            if scope.run is not None and scope.run.refusal is None:
-                scope.run.refusal = miss  # whatever the body makes of it, the run says nothing
+            self._missed(miss)
             raise
 
     def replayed(self) -> Received | None:
@@ -78,6 +78,20 @@ class CallInProgress:
         self._counter.made = True
         self._experiment.put(replace(self.call, **served_fields(source)), lazily=True)
         return recorded_answer(source)
+
+    def read_on(self) -> NoReturn:
+        """Refuse to go on with a recorded stream that its client closed early. Raises ReplayMissError."""
+        __tracebackhide__ = True
+        run, source = self._scope.run, self._source
+        raise self._missed(
+            stream_closed_early(run.run if run else None, self.call, paid_call(source) if source else "")
+        )
+
+    def _missed(self, miss: ReplayMissError) -> ReplayMissError:
+        run = self._scope.run
+        if run is not None and run.refusal is None:
+            run.refusal = miss  # whatever the body makes of it, the run says nothing
+        return miss
 
     def admit(self) -> None:
         """Wait for the call's turn and hand on that it is made. Raises RunStopped if it must not be."""
@@ -108,15 +122,17 @@ class CallInProgress:
         return self._experiment.open_streams
 
     def chunk(self) -> None:
-        """Note the time of the first piece of a streamed answer."""
+        """Note the time of a piece of a streamed answer."""
+        self._last = time.perf_counter() - self._started
         if self._first is None:
-            self._first = time.perf_counter() - self._started
+            self._first = self._last
 
     def answered(self, received: Received, broken: BaseException | None = None) -> Future[None] | None:
         """Hand on the response; resolve when it is safe. `broken` is what ended it before its time."""
         latency = time.perf_counter() - self._started
+        closed_early = not received.complete and broken is None
         try:
-            body, problem, stream = _read(received)
+            body, problem, stream = _read(received, closed_early)
             answered = wire.read_response(body)
         except Exception as error:  # an answer that nobody foresaw is kept as it came
             body, problem, stream = received.text, None, None
@@ -124,8 +140,10 @@ class CallInProgress:
             self._experiment.note_problem(error)
         if broken is not None:
             problem = _describe(broken)
-        elif problem in _UNFINISHED and not received.complete:
-            problem = _CLOSED_EARLY
+        elif problem in _UNFINISHED and closed_early:
+            problem = CLOSED_EARLY
+        has_ended = received.complete or answered.finish_reason is not None
+        usage = answered.usage if has_ended else wire.NO_USAGE  # some count while they go: that is no sum
         return self._close(
             received,
             broken,
@@ -133,10 +151,10 @@ class CallInProgress:
             stream=None if problem else stream,
             model_returned=answered.model,
             finish_reason=answered.finish_reason,
-            latency_s=latency,
+            latency_s=(self._last or latency) if closed_early else latency,  # not how long the client thought it over
             status="error" if problem else "ok",
             error=problem,
-            **answered.usage._asdict(),
+            **usage._asdict(),
         )
 
     def failed(self, error: BaseException) -> Future[None] | None:
@@ -199,13 +217,13 @@ def begin_call(sent: Sent) -> CallInProgress | None:
         return None
 
 
-def _read(received: Received) -> tuple[Json, str | None, Json]:
+def _read(received: Received, closed_early: bool) -> tuple[Json, str | None, Json]:
     """Return the body as it is stored, what is wrong with it, and what a stream can be streamed again from."""
     if received.status_code >= 400:
         body, _ = _read_body(received)
         return body, f"HTTP {received.status_code}: {received.text[:2000]}", None
     if wire.is_stream(received.content_type):
-        streamed = wire.read_stream(received.content_type, received.content)
+        streamed = wire.read_stream(received.content_type, received.content, closed_early=closed_early)
         return streamed.response, streamed.problem, streamed.record
     return *_read_body(received), None
 

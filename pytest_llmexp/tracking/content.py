@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Final
 
-from pytest_llmexp.core.models import BotSpec, Call, PromptUse, PromptVersion, Record, Run, Step
+from pytest_llmexp.core.models import BotSpec, Call, Json, PromptUse, PromptVersion, Record, Run, Step
 from pytest_llmexp.tracking.calls import FAULTS
 from pytest_llmexp.tracking.recorder import Sink
 
@@ -45,10 +45,14 @@ def _error(text: str | None) -> str | None:
     return kind[0] if kind else next((words for words in _OUR_WORDS if text.startswith(words)), LEFT_OUT)
 
 
+def _mark(call: Call) -> Json:
+    return {"closed_early": True} if call.closed_early else None
+
+
 _BY_TYPE: Final[dict[type[Any], Callable[[Any], Any]]] = {
     Run: lambda run: replace(run, params={}, error=_error(run.error), input=None, output=None, expected=None),
     Step: lambda step: replace(step, input=None, output=None, error=_error(step.error), attributes={}),
-    Call: lambda call: replace(call, request=None, response=None, stream=None, error=_error(call.error)),
+    Call: lambda call: replace(call, request=None, response=None, stream=_mark(call), error=_error(call.error)),
     BotSpec: lambda bot: replace(bot, system_prompt=None, params={}),
     PromptVersion: lambda version: replace(version, template=""),
     PromptUse: lambda use: replace(use, variables={}),

@@ -22,7 +22,7 @@ _SHOWN = 60  # characters of a difference
 
 
 class ReplayMissError(RunStopped):
-    """No answer is recorded for a request, and no call may be made."""
+    """No answer is recorded for a request, and no call may be made; or no more of an answer is recorded."""
 
 
 class Place(NamedTuple):
@@ -90,11 +90,29 @@ def place_of(run: Run | None) -> Place:
     return Place(run.test, run.case_id, run.run_index) if run else Place()
 
 
+def can_be_replayed(run: Run | None, call: Call) -> bool:
+    """Say whether a recorded call of a run, or of none, has an answer that can be served.
+
+    A stream that was closed early is served where its client meant it: not of a run that an error ended.
+    """
+    meant = not call.closed_early or run is None or run.status not in ("error", "crashed", "running")
+    return call.status == "ok" and call.response is not None and meant
+
+
 def recorded_answer(call: Call) -> Received:
     """Return a recorded call's answer as a client can read it."""
     if call.stream is not None:
-        return Received(200, *wire.restore_stream(call.stream))
+        return Received(200, *wire.restore_stream(call.stream), complete=not call.closed_early)
     return Received(200, "application/json", json.dumps(call.response).encode())
+
+
+def stream_closed_early(run: Run | None, call: Call, source: str) -> ReplayMissError:
+    """Return what is raised to a client that reads on where the one that was recorded stopped."""
+    return ReplayMissError(
+        f"call {call.ordinal} of {place_of(run)}, to {call.model_requested}, reads past the end of what is recorded: "
+        f"the stream of {source} was closed early by its client at this point, and what came after is not "
+        "known. Stop reading where that client did, or run without --experiment-replay to record the call anew"
+    )
 
 
 def _nearest(call: Call, request: Json, recorded: Sequence[Call]) -> str:

@@ -17,6 +17,7 @@ from pytest_llmexp.core.forks import renew_lock_in_children
 from pytest_llmexp.core.models import Call
 from pytest_llmexp.core.spending import Limits, Spending, compared, reaches
 from pytest_llmexp.tracking.barriers import Barrier, CallsEnded, remember
+from pytest_llmexp.tracking.calls import CLOSED_EARLY
 from pytest_llmexp.tracking.pricing import NO_PRICES, Prices, has_price, price_of
 from pytest_llmexp.tracking.recorder import RunRecorder
 from pytest_llmexp.tracking.scope import RunStopped
@@ -137,11 +138,15 @@ def _was_answered(call: Call) -> bool:
     """Say whether a model answered, so that the call is paid for; an error of HTTP or of the network is not."""
     if call.status == "ok":
         return True
+    if call.error == CLOSED_EARLY:
+        return True
     return isinstance(call.response, dict) and not (call.error or "").startswith("HTTP ")
 
 
 def _unknown(call: Call) -> str:
     model = call.model_returned or call.model_requested
+    if call.input_tokens is None and (call.closed_early or call.error == CLOSED_EARLY):
+        return f"an answer of {model} was closed before it told its tokens (read it to its end)"
     if call.input_tokens is None:
         return f"an answer of {model} told no tokens (for a stream, ask for them: stream_options include_usage)"
     return f"an answer of {model} has no known price"

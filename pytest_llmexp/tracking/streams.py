@@ -10,10 +10,15 @@ from pytest_llmexp.tracking.calls import CallInProgress
 from pytest_llmexp.tracking.exchange import Received
 
 
+class GivenUpError(Exception):
+    """A run, or a process, ended while a streamed answer was read."""
+
+
 class Copy:
     """What passed through a response's stream, and the end of its call, once.
 
-    `decode` undoes the compression of what passed through, None if there is none; `complete` says that it was all.
+    `decode` undoes the compression of what passed through, None if there is none; `complete` says that it was all,
+    `awaited` that the caller is waiting for a piece.
     """
 
     def __init__(
@@ -31,6 +36,7 @@ class Copy:
         self._stored: Future[None] | None = None
         self.decode = decode
         self.complete = False
+        self.awaited = False
         call.open_streams.add(self)
 
     @property
@@ -43,12 +49,15 @@ class Copy:
 
         Clients that know the end mark of a stream do not read on to its end, and may never close it.
         """
+        self.awaited = False
         self._call.chunk()
         self._chunks.append(chunk)
         if wire.may_end_with(chunk) and self._open:
-            streamed = wire.read_stream(self._content_type, b"".join(self._chunks))
-            self.complete = self.complete or streamed.problem is None
+            self.complete = self.complete or self._has_ended(b"".join(self._chunks))
         return self.complete
+
+    def _has_ended(self, content: bytes) -> bool:
+        return wire.may_end_with(content) and wire.read_stream(self._content_type, content).problem is None
 
     def end(self, error: BaseException | None = None) -> Future[None] | None:
         """Hand on what came, once, and return when that is safe; `error` is what ended it before its time."""
@@ -64,13 +73,32 @@ class Copy:
             content = self.decode(content) if self.decode else content
         except Exception as undecodable:  # a compressed stream that was cut
             return self._call.failed(error or undecodable)
-        received = Received(self._status_code, self._content_type, content, self.complete, self._retry_after_s)
+        complete = self.complete or (error is None and self._has_ended(content))  # the end mark may come in two pieces
+        if error is None and self.awaited and not complete:
+            error = GivenUpError("the answer was given up while it was read")
+        received = Received(self._status_code, self._content_type, content, complete, self._retry_after_s)
         return self._call.answered(received, error)
 
-    def finish(self, error: BaseException | None = None) -> None:
-        """End, and wait until it is stored."""
-        self._call.settle(self.end(error))
+    def end_by(self, error: BaseException) -> Future[None] | None:
+        """End because reading was left by an exception, and return what to wait for, if that may be waited for.
 
-    async def finish_async(self, error: BaseException | None = None) -> None:
+        A generator that is closed was left by its caller: `close` may follow, or nothing.
+        """
+        stored = self.end(None if isinstance(error, GeneratorExit) else error)
+        return stored if isinstance(error, Exception) else None  # a cancelled task must not wait
+
+    def settle(self, stored: Future[None] | None) -> None:
+        """Wait until what was handed on is stored."""
+        self._call.settle(stored)
+
+    async def settle_async(self, stored: Future[None] | None) -> None:
+        """Do what `settle` does without holding up an event loop."""
+        await self._call.settle_async(stored)
+
+    def finish(self) -> None:
+        """End, and wait until it is stored."""
+        self.settle(self.end())
+
+    async def finish_async(self) -> None:
         """Do what `finish` does without holding up an event loop."""
-        await self._call.settle_async(self.end(error))
+        await self.settle_async(self.end())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmexp.core.models import Run
+from pytest_llmexp.core.models import Call, Run
 from pytest_llmexp.localmodel import Answer, LocalModelServer, Request, faults
 from pytest_llmexp.tracking.content import LEFT_OUT, without_content
 from tests.conftest import Suite
@@ -120,6 +120,13 @@ def test_of_errors_their_kind_is_kept(error: str, kept: str) -> None:
     record = without_content(Run(id="r", experiment_id="e", test="t", run_index=1, started_at="", error=error))
     assert isinstance(record, Run)
     assert record.error == kept
+
+
+def test_of_a_stream_that_was_closed_early_only_that_is_kept() -> None:
+    stream = {"content_type": "text/event-stream", "events": [{"data": "secret"}], "closed_early": True}
+    record = without_content(Call(id="c", experiment_id="e", ordinal=1, started_at="", stream=stream))
+    assert isinstance(record, Call)
+    assert (record.closed_early, record.stream) == (True, {"closed_early": True})
 
 
 def test_another_word_is_a_usage_error(suite: Suite) -> None:

@@ -7,8 +7,12 @@ import gc
 import json
 import sqlite3
 import sys
+import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import openai
@@ -18,7 +22,10 @@ from openai import APIConnectionError, APIError, AsyncOpenAI, InternalServerErro
 from pytest_llmexp import AsyncSimpleBot, SimpleBot, metric, prompt
 from pytest_llmexp.localmodel import Answer, ToolCall, Usage, faults
 from pytest_llmexp.tracking import wire
+from pytest_llmexp.tracking.calls import begin_call
 from pytest_llmexp.tracking.capture import LIBRARIES, capturing
+from pytest_llmexp.tracking.exchange import Sent
+from pytest_llmexp.tracking.streams import Copy
 from tests.tracking.conftest import Lab, OpenLab
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
@@ -307,13 +314,141 @@ def test_an_error_in_the_middle_of_a_stream_is_the_calls_error(open_lab: OpenLab
     assert call.response["choices"][0]["message"]["content"].startswith("one two")
 
 
-def test_a_stream_that_the_caller_leaves_says_so(open_lab: OpenLab, client_of: ClientOf) -> None:
-    lab = open_lab([Answer(" ".join(["word"] * 20_000))])
+LONG = Answer(" ".join(["word"] * 20_000))
+
+
+def _with_block(stream: Any) -> None:
+    with stream:
+        next(iter(stream))
+        next(iter(stream))
+
+
+def _break(stream: Any) -> None:
+    for chunk in stream:
+        if chunk.choices[0].delta.content:
+            break
+
+
+def _break_and_fail(stream: Any) -> None:
+    for chunk in stream:
+        assert not chunk.choices[0].delta.content
+
+
+def _nothing(stream: Any) -> None:
+    with stream:
+        pass
+
+
+@pytest.mark.parametrize("leave", [_with_block, _break, _break_and_fail, _nothing])
+def test_a_stream_that_the_caller_leaves_is_no_failure(open_lab: OpenLab, client_of: ClientOf, leave: Any) -> None:
+    lab = open_lab([LONG])
+    with lab.run(), suppress(AssertionError):
+        leave(client_of(lab).chat.completions.create(model="m", messages=HELLO, stream=True))
+    call = lab.call()
+    assert (call.status, call.error, call.finish_reason, call.closed_early) == ("ok", None, None, True)
+    assert (call.input_tokens, call.output_tokens) == (None, None)
+    assert call.latency_s is not None
+    if leave is not _nothing:
+        assert call.response["choices"][0]["message"]["content"].startswith("word")
+        assert call.first_token_s is not None
+        assert call.first_token_s <= call.latency_s
+
+
+def test_a_stream_that_nobody_closes_took_as_long_as_it_was_read(open_lab: OpenLab, client_of: ClientOf) -> None:
+    lab = open_lab([LONG])
     with lab.run():
-        with client_of(lab).chat.completions.create(model="m", messages=HELLO, stream=True) as stream:
-            next(iter(stream))
-        stream.close()
+        chunks = iter(client_of(lab).chat.completions.create(model="m", messages=HELLO, stream=True))
+        next(chunks)
+        read_until = time.perf_counter()
+        while time.perf_counter() < read_until + 0.5:
+            pass
+    call = lab.call()
+    assert (call.status, call.closed_early) == ("ok", True)
+    assert call.latency_s is not None
+    assert call.first_token_s is not None
+    assert call.latency_s < call.first_token_s + 0.5
+
+
+class Stalling(BaseHTTPRequestHandler):
+    """Begins a stream, and sends no more of it until its server ends."""
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.wfile.write(b'data: {"object": "chat.completion.chunk", "choices": [{"delta": {"content": "one"}}]}\n\n')
+        self.server.ended.wait(30)  # type: ignore[attr-defined]
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+@pytest.fixture
+def stalling_url() -> Iterator[str]:
+    """Return the base URL of a server whose streams stall."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Stalling)
+    server.ended = threading.Event()  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.ended.set()  # type: ignore[attr-defined]
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_stream_that_the_run_gives_up_while_it_is_read_is_an_error(
+    lab: Lab, client_of: ClientOf, stalling_url: str
+) -> None:
+    begun = threading.Event()
+
+    def read() -> None:
+        client = client_of(lab, base_url=stalling_url, timeout=5)
+        with suppress(openai.APIError):
+            for _ in client.chat.completions.create(model="m", messages=HELLO, stream=True):
+                begun.set()
+
+    with lab.run() as run:
+        reading = threading.Thread(target=read, daemon=True)
+        reading.start()
+        assert begun.wait(10)
+        while not next(iter(run.experiment.open_streams)).awaited:  # type: ignore[attr-defined]
+            pass
+        run.judge("error", phase="call", error="timeout")
+    call = lab.call()
+    assert call.response["choices"][0]["message"]["content"] == "one"
+    assert (call.status, call.error) == ("error", "GivenUpError: the answer was given up while it was read")
+    assert not call.closed_early
+
+
+def test_a_body_that_is_no_stream_and_is_not_read_is_an_error(lab: Lab, client_of: ClientOf) -> None:
+    with lab.run(), client_of(lab).chat.completions.with_streaming_response.create(model="m", messages=HELLO):
+        pass
     assert (lab.call().status, lab.call().error) == ("error", "the client closed the response before its end")
+
+
+def test_what_a_server_counted_before_a_stream_was_closed_is_no_sum(open_lab: OpenLab) -> None:
+    lab = open_lab([LONG])
+    library = the_clients_library()
+    body = {"model": "m", "max_tokens": 9, "messages": HELLO, "stream": True}
+    with (
+        lab.run(),
+        library.Client() as client,
+        client.stream("POST", f"{lab.server.root_url}/v1/messages", json=body) as answer,
+    ):
+        next(answer.iter_lines())
+    call = lab.call()
+    assert call.response["usage"]["input_tokens"]
+    assert (call.status, call.input_tokens, call.output_tokens) == ("ok", None, None)
+
+
+def test_an_end_mark_in_two_pieces_ends_a_stream(open_lab: OpenLab) -> None:
+    lab = open_lab([])
+    with lab.run() as run:
+        call = begin_call(Sent("POST", "http://x", "/v1/chat", "application/json", b'{"model": "m", "messages": []}'))
+        assert call is not None
+        copy = Copy(call, 200, "text/event-stream")
+        event = b'data: {"object": "chat.completion.chunk", "choices": [{"delta": {}, "finish_reason": "stop"}]}'
+        assert [copy.add(event + b"\n\ndata: [DO"), copy.add(b"NE]\n\n")] == [False, False]
+        run.end_streams()
+    assert (lab.call().status, lab.call().closed_early) == ("ok", False)
 
 
 def test_a_refused_stream_is_an_error(open_lab: OpenLab, client_of: ClientOf) -> None:

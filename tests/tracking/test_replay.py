@@ -19,8 +19,9 @@ from pytest_llmexp.core.models import Call
 from pytest_llmexp.localmodel import Request, faults
 from pytest_llmexp.replaying import ReplayFrom
 from pytest_llmexp.store import StoredAnswers
-from pytest_llmexp.tracking.replay import Place, ReplayMissError
+from pytest_llmexp.tracking.replay import Place, ReplayMissError, can_be_replayed
 from pytest_llmexp.tracking.replay_files import FileAnswers, find_replay_files, write_replay_file
+from pytest_llmexp.tracking.scope import entered
 from tests.tracking.conftest import Lab, OpenLab
 
 AUTO, ONLY = ReplayFrom("auto"), ReplayFrom("only")
@@ -231,6 +232,71 @@ def test_calls_outside_of_runs_are_replayed_too(open_lab: OpenLab) -> None:
     assert [ask(second), ask(second)] == ["answer 0", "answer 1"]
     second.flush()
     assert [bool(call.replayed_from) for call in second.calls()] == [True, False]
+
+
+# -- streams that were closed early ------------------------------------------------------------------------------
+
+
+def read_words(lab: Lab, most: int) -> list[str]:
+    """Read so many words of a stream, and leave it."""
+    words: list[str] = []
+    with OpenAI(base_url=lab.server.base_url, api_key="x", max_retries=0) as client:
+        messages: Any = [{"role": "user", "content": "hello"}]
+        for chunk in client.chat.completions.create(model="m", messages=messages, stream=True):
+            words.append(chunk.choices[0].delta.content or "")
+            if len(words) == most:
+                break
+    return words
+
+
+@pytest.fixture
+def left(open_lab: OpenLab) -> Lab:
+    """An experiment whose only run read five words of a long answer."""
+    lab = open_lab(lambda _: " ".join(map(str, range(20_000))))
+    with lab.run():
+        assert "".join(read_words(lab, 5)).startswith("0 1")
+    lab.close()
+    return lab
+
+
+@pytest.mark.parametrize("replay", [AUTO, ONLY])
+def test_who_reads_past_the_end_of_a_part_is_told_so_in_every_mode(
+    open_lab: OpenLab, left: Lab, replay: ReplayFrom
+) -> None:
+    lab = open_lab(replay=replay, server=left.server)
+    with lab.run() as run:
+        assert len(read_words(lab, 5)) == 5
+        assert run.refusal is None
+    with lab.run() as run, pytest.raises(ReplayMissError, match="closed early by its client at this point") as raised:
+        read_words(lab, 20_000)
+    assert run.refusal is raised.value
+    assert "run without --experiment-replay to record the call anew" in str(raised.value)
+    assert len(left.server.requests) == 1
+
+
+def test_a_part_that_an_error_left_is_asked_for_again(open_lab: OpenLab) -> None:
+    first = open_lab(lambda _: " ".join(map(str, range(20_000))))
+    run = first.recording.recorder.begin_run("a_test", 1)
+    with entered(run.scope()):
+        read_words(first, 5)
+    run.end("error", phase="call", error="KeyError: 'x'")
+    first.close()
+    assert first.call().closed_early
+    assert not can_be_replayed(first.store.runs(first.id)[0], first.call())
+    second = open_lab(replay=AUTO, server=first.server)
+    with second.run():
+        read_words(second, 30)
+    assert len(first.server.requests) == 2
+
+
+def test_a_part_is_replayed_from_a_file(open_lab: OpenLab, left: Lab, tmp_path: Path) -> None:
+    _write(left, tmp_path / "x.jsonl.gz")
+    lab = open_lab(replay=ReplayFrom("only", str(tmp_path)), server=left.server)
+    with lab.run():
+        words = read_words(lab, 5)
+    assert "".join(words).startswith("0 1")
+    with lab.run(), pytest.raises(ReplayMissError, match="closed early"):
+        read_words(lab, 20_000)
 
 
 # -- everything that clients ask ---------------------------------------------------------------------------------

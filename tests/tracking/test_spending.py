@@ -122,11 +122,21 @@ def test_a_model_without_a_price_is_refused_where_the_cost_is_limited() -> None:
     assert not spent.refused  # an error of the run, not the end of the budget
 
 
-@pytest.mark.parametrize("changes", [{}, {"status": "error", "error": "the client closed the response before its end"}])
-def test_an_answer_that_tells_no_tokens_stops_the_calls(changes: dict[str, Any]) -> None:
+CLOSED = {"status": "error", "error": "the client closed the response before its end"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, "told no tokens"),
+        ({**CLOSED, "response": ""}, "closed before it told its tokens"),
+        ({"stream": {"closed_early": True}}, "closed before it told its tokens"),
+    ],
+)
+def test_an_answer_that_tells_no_tokens_stops_the_calls(changes: dict[str, Any], why: str) -> None:
     spent = ledger(tokens=1000)
     spent.counted(call(input_tokens=None, output_tokens=None, **changes))
-    with pytest.raises(SpendingStop, match=r"cannot be checked.*told no tokens"):
+    with pytest.raises(SpendingStop, match=rf"cannot be checked.*{why}"):
         spent.check(None, "priced", HERE)
 
 

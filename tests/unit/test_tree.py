@@ -180,6 +180,7 @@ def test_a_line_says_what_there_is_to_say_of_a_step_or_call() -> None:
             full,
             call("call_3", status="error", error="HTTP 500: no", model_requested="m"),
             call("call_4", status="running"),
+            call("call_45", latency_s=0.2, stream={"closed_early": True}),
             step("step_5", duration_s=None),
         )
     ).splitlines()
@@ -189,6 +190,7 @@ def test_a_line_says_what_there_is_to_say_of_a_step_or_call() -> None:
         "  - call 3  gpt-4o-x  evaluation  0.31 s  120+45 tokens  $0.00123  stop  replayed  2 attempts  waited 1.50 s",
         "- call 1  m  cost -  ERROR HTTP 500: no",
         "- call 1  -  cost -  not finished",
+        "- call 1  -  0.20 s  cost -  closed early",
         "- step_5  not finished",
     ]
     assert "  0.048 ms" in render_run(view(step("step_1", duration_s=0.0000482)))

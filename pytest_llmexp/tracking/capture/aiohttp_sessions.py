@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import wrapt
 
@@ -43,7 +43,7 @@ async def _request(library: ModuleType, original: Any, session: Any, method: str
         call,
         lambda: original(session, method, url, **options),
         partial(_record, library, call),
-        partial(_answer, library, method, session._build_url(url)),
+        partial(_answer, library, method, session._build_url(url), call),
     )
 
 
@@ -70,7 +70,7 @@ async def _record(library: ModuleType, call: CallInProgress, response: Any) -> A
     kind = response.headers.get("content-type", "")
     if wire.is_stream(kind) and response.status < 400:
         copy = Copy(call, response.status, kind)
-        response.content = _tee(response.content, copy)
+        response.content = _Tee(response.content, copy)
         response.close = _ending(response.close, copy)
         response.release = _ending(response.release, copy)
         return response
@@ -89,57 +89,87 @@ def _ending(method: Callable[[], Any], copy: Copy) -> Callable[[], Any]:
     return ended
 
 
-def _tee(inner: Any, copy: Copy) -> Any:
-    """Return a reader that passes on what the response's own one reads and keeps a copy."""
+class _Reader(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic from wrapt 2 on only
+    """A response's reader, of which every piece goes through `_passed`."""
 
-    class Tee(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic from wrapt 2 on only
-        async def _passed(self, reading: Any) -> Any:
-            try:
-                read = await reading
-            except Exception as error:
-                await copy.finish_async(error)
-                raise
-            except BaseException as error:
-                copy.end(error)  # a cancelled task must not wait
-                raise
-            piece = read[0] if isinstance(read, tuple) else read
-            if (piece and copy.add(piece)) or inner.at_eof():
-                copy.complete = True
-                await copy.finish_async()
-            return read
+    async def _passed(self, read: Callable[[], Any]) -> Any:
+        raise NotImplementedError
 
-        async def read(self, n: int = -1) -> bytes:
-            return await self._passed(inner.read(n))  # type: ignore[no-any-return]
+    async def read(self, n: int = -1) -> bytes:
+        return await self._passed(lambda: self.__wrapped__.read(n))  # type: ignore[no-any-return]
 
-        async def readany(self) -> bytes:
-            return await self._passed(inner.readany())  # type: ignore[no-any-return]
+    async def readany(self) -> bytes:
+        return await self._passed(self.__wrapped__.readany)  # type: ignore[no-any-return]
 
-        async def readline(self, *arguments: Any, **options: Any) -> bytes:
-            return await self._passed(inner.readline(*arguments, **options))  # type: ignore[no-any-return]
+    async def readline(self, *arguments: Any, **options: Any) -> bytes:
+        return await self._passed(lambda: self.__wrapped__.readline(*arguments, **options))  # type: ignore[no-any-return]
 
-        async def readuntil(self, *arguments: Any, **options: Any) -> bytes:
-            return await self._passed(inner.readuntil(*arguments, **options))  # type: ignore[no-any-return]
+    async def readuntil(self, *arguments: Any, **options: Any) -> bytes:
+        return await self._passed(lambda: self.__wrapped__.readuntil(*arguments, **options))  # type: ignore[no-any-return]
 
-        async def readexactly(self, n: int) -> bytes:
-            return await self._passed(inner.readexactly(n))  # type: ignore[no-any-return]
+    async def readexactly(self, n: int) -> bytes:
+        return await self._passed(lambda: self.__wrapped__.readexactly(n))  # type: ignore[no-any-return]
 
-        async def readchunk(self) -> tuple[bytes, bool]:
-            return await self._passed(inner.readchunk())  # type: ignore[no-any-return]
+    async def readchunk(self) -> tuple[bytes, bool]:
+        return await self._passed(self.__wrapped__.readchunk)  # type: ignore[no-any-return]
 
-        def iter_chunked(self, n: int) -> AsyncIterator[bytes]:
-            return _pieces(lambda: self.read(n))
+    def iter_chunked(self, n: int) -> AsyncIterator[bytes]:
+        return _pieces(lambda: self.read(n))
 
-        def iter_any(self) -> AsyncIterator[bytes]:
-            return _pieces(self.readany)
+    def iter_any(self) -> AsyncIterator[bytes]:
+        return _pieces(self.readany)
 
-        async def iter_chunks(self) -> AsyncIterator[tuple[bytes, bool]]:
-            while (chunk := await self.readchunk()) != (b"", False):
-                yield chunk
+    async def iter_chunks(self) -> AsyncIterator[tuple[bytes, bool]]:
+        while (chunk := await self.readchunk()) != (b"", False):
+            yield chunk
 
-        def __aiter__(self) -> AsyncIterator[bytes]:
-            return _pieces(self.readline)
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _pieces(self.readline)
 
-    return Tee(inner)
+
+class _Tee(_Reader):
+    """Passes on what the response's own reader reads and keeps a copy."""
+
+    def __init__(self, inner: Any, copy: Copy) -> None:
+        super().__init__(inner)
+        self._self_copy = copy
+
+    async def _passed(self, read: Callable[[], Any]) -> Any:
+        copy = self._self_copy
+        try:
+            copy.awaited = True
+            passed = await read()
+        except BaseException as error:
+            await copy.settle_async(copy.end_by(error))
+            raise
+        copy.awaited = False
+        piece = passed[0] if isinstance(passed, tuple) else passed
+        if (piece and copy.add(piece)) or self.at_eof():
+            copy.complete = True
+            await copy.finish_async()
+        return passed
+
+
+class _Part(_Reader):
+    """Holds the beginning of a recorded stream; who reads on than it goes is told so by `read_on`."""
+
+    def __init__(self, inner: Any, read_on: Callable[[], NoReturn]) -> None:
+        super().__init__(inner)
+        self._self_read_on = read_on
+
+    async def _passed(self, read: Callable[[], Any]) -> Any:
+        if self.__wrapped__.at_eof():
+            self._self_read_on()
+        try:
+            return await read()
+        except asyncio.IncompleteReadError:
+            self._self_read_on()
+
+    async def read(self, n: int = -1) -> bytes:
+        return await super().read(n) if n >= 0 else self._self_read_on()
+
+    def at_eof(self) -> bool:
+        return False
 
 
 async def _pieces(read: Callable[[], Any]) -> AsyncIterator[bytes]:
@@ -157,7 +187,7 @@ def _reader(library: ModuleType, content: bytes) -> Any:
     return reader
 
 
-def _answer(library: ModuleType, method: str, url: Any, recorded: Received) -> Any:
+def _answer(library: ModuleType, method: str, url: Any, call: CallInProgress, recorded: Received) -> Any:
     headers = library.client_reqrep.CIMultiDictProxy(
         library.client_reqrep.CIMultiDict({"Content-Type": recorded.content_type})
     )
@@ -178,5 +208,6 @@ def _answer(library: ModuleType, method: str, url: Any, recorded: Received) -> A
         headers,
         tuple((name.encode(), value.encode()) for name, value in headers.items()),
     )
-    response.content = _reader(library, recorded.content)
+    content = _reader(library, recorded.content)
+    response.content = content if recorded.complete else _Part(content, call.read_on)
     return response

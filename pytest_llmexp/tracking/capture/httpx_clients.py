@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
-from pytest_llmexp.tracking.calls import begin_call
+from pytest_llmexp.tracking.calls import CallInProgress, begin_call
 from pytest_llmexp.tracking.capture.carrying import carry_out, carry_out_async
 from pytest_llmexp.tracking.exchange import Received, Sent
 from pytest_llmexp.tracking.patching import SharedPatch
@@ -31,14 +31,17 @@ def _send(library: ModuleType, original: Any, client: Any, request: Any, **optio
     if request.method != "POST" or (call := begin_call(sent_by(request))) is None:
         return original(client, request, **options)
 
+    streams = bool(options.get("stream"))
+
     def record(response: Any) -> Any:
-        if options.get("stream") and not response.is_stream_consumed:
+        if streams and not response.is_stream_consumed:
             response.stream = _tee(library, response.stream, _copy(library, response, call))
         else:
             call.settle(call.answered(_received(response)))
         return response
 
-    return carry_out(call, lambda: original(client, request, **options), record, partial(_answer, library, request))
+    answer = partial(_answer, library, request, streams, call)
+    return carry_out(call, lambda: original(client, request, **options), record, answer)
 
 
 async def _send_async(library: ModuleType, original: Any, client: Any, request: Any, **options: Any) -> Any:
@@ -47,16 +50,17 @@ async def _send_async(library: ModuleType, original: Any, client: Any, request: 
     if request.method != "POST" or (call := begin_call(sent_by(request))) is None:
         return await original(client, request, **options)
 
+    streams = bool(options.get("stream"))
+
     async def record(response: Any) -> Any:
-        if options.get("stream") and not response.is_stream_consumed:
-            response.stream = _tee_async(library, response.stream, _copy(library, response, call))
+        if streams and not response.is_stream_consumed:
+            response.stream = _tee(library, response.stream, _copy(library, response, call))
         else:
             await call.settle_async(call.answered(_received(response)))
         return response
 
-    return await carry_out_async(
-        call, lambda: original(client, request, **options), record, partial(_answer, library, request)
-    )
+    answer = partial(_answer, library, request, streams, call)
+    return await carry_out_async(call, lambda: original(client, request, **options), record, answer)
 
 
 def sent_by(request: Any) -> Sent:
@@ -84,14 +88,35 @@ def _received(response: Any) -> Received:
     return Received(response.status_code, kind, response.content, retry_after_s=wait_s)
 
 
-def _answer(library: ModuleType, request: Any, recorded: Received) -> Any:
+def _answer(library: ModuleType, request: Any, streams: bool, call: CallInProgress, recorded: Received) -> Any:
+    content: dict[str, Any] = {"content": recorded.content}
+    if not recorded.complete:
+        if not streams:
+            call.read_on()
+        kinds = (_Part, library.SyncByteStream, library.AsyncByteStream)
+        content = {"stream": type("Part", kinds, {})(recorded.content, call.read_on)}
     headers = {"content-type": recorded.content_type}
-    response = library.Response(recorded.status_code, headers=headers, content=recorded.content, request=request)
+    response = library.Response(recorded.status_code, headers=headers, request=request, **content)
     response.elapsed = timedelta(0)
     return response
 
 
-def _copy(library: ModuleType, response: Any, call: Any) -> Copy:
+class _Part:
+    """The beginning of a recorded stream; who reads on than it goes is told so by `read_on`."""
+
+    def __init__(self, content: bytes, read_on: Callable[[], NoReturn]) -> None:
+        self._content, self._read_on = content, read_on
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._content
+        self._read_on()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._content
+        self._read_on()
+
+
+def _copy(library: ModuleType, response: Any, call: CallInProgress) -> Copy:
     headers = {
         name: value
         for name in ("content-type", "content-encoding")
@@ -107,66 +132,54 @@ def _copy(library: ModuleType, response: Any, call: Any) -> Copy:
 
 
 def _tee(library: ModuleType, inner: Any, copy: Copy) -> Any:
-    """Return a stream that passes on the response's own one and keeps a copy."""
-
-    class Tee(library.SyncByteStream):  # type: ignore[name-defined,misc]
-        def __iter__(self) -> Iterator[bytes]:
-            try:
-                for chunk in inner:
-                    if copy.add(chunk):
-                        copy.finish()
-                    yield chunk
-                copy.complete = True
-            except Exception as error:
-                copy.finish(error)
-                raise
-            except GeneratorExit:
-                copy.end()  # the caller stopped reading: `close` may follow, or nothing
-                raise
-            except BaseException as error:
-                copy.end(error)
-                raise
-
-        def close(self) -> None:
-            try:
-                inner.close()
-            finally:
-                copy.finish()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(inner, name)  # httpx2 reads `stream.elapsed`
-
-    return Tee()
+    return type("Tee", (_Tee, library.SyncByteStream, library.AsyncByteStream), {})(inner, copy)
 
 
-def _tee_async(library: ModuleType, inner: Any, copy: Copy) -> Any:
-    """Do what `_tee` does for an asynchronous stream."""
+class _Tee:
+    """A stream, read either way, that passes on the response's own one and keeps a copy."""
 
-    class Tee(library.AsyncByteStream):  # type: ignore[name-defined,misc]
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            try:
-                async for chunk in inner:
-                    if copy.add(chunk):
-                        await copy.finish_async()
-                    yield chunk
-                copy.complete = True
-            except Exception as error:
-                await copy.finish_async(error)
-                raise
-            except GeneratorExit:
-                copy.end()  # the caller stopped reading: `aclose` may follow, or nothing
-                raise
-            except BaseException as error:
-                copy.end(error)  # a cancelled task must not wait
-                raise
+    def __init__(self, inner: Any, copy: Copy) -> None:
+        self._inner, self._copy = inner, copy
 
-        async def aclose(self) -> None:
-            try:
-                await inner.aclose()
-            finally:
-                await copy.finish_async()
+    def __iter__(self) -> Iterator[bytes]:
+        copy = self._copy
+        try:
+            copy.awaited = True
+            for chunk in self._inner:
+                if copy.add(chunk):
+                    copy.finish()
+                yield chunk
+                copy.awaited = True
+            copy.complete = True
+        except BaseException as error:
+            copy.settle(copy.end_by(error))
+            raise
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(inner, name)  # httpx2 reads `stream.elapsed`
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        copy = self._copy
+        try:
+            copy.awaited = True
+            async for chunk in self._inner:
+                if copy.add(chunk):
+                    await copy.finish_async()
+                yield chunk
+                copy.awaited = True
+            copy.complete = True
+        except BaseException as error:
+            await copy.settle_async(copy.end_by(error))
+            raise
 
-    return Tee()
+    def close(self) -> None:
+        try:
+            self._inner.close()
+        finally:
+            self._copy.finish()
+
+    async def aclose(self) -> None:
+        try:
+            await self._inner.aclose()
+        finally:
+            await self._copy.finish_async()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)  # httpx2 reads `stream.elapsed`

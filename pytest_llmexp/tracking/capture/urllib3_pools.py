@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import wrapt
@@ -53,7 +53,7 @@ def _urlopen(
         call,
         lambda: original(pool, method, url, body, headers, *more, **options),
         partial(_record, library, call, preload, decode),
-        partial(_answer, library, preload, method, url),
+        partial(_answer, library, preload, method, url, call),
     )
 
 
@@ -90,7 +90,7 @@ def _record(library: ModuleType, call: CallInProgress, preloaded: bool, decodes:
         call.settle(call.answered(Received(response.status, kind, plain, retry_after_s=wait_s)))
         return response
     if wire.is_stream(kind) and response.status < 400:
-        return _tee(response, Copy(call, response.status, kind), partial(_decoded, library, coding))
+        return _Tee(response, Copy(call, response.status, kind), partial(_decoded, library, coding))
     content = response.read(decode_content=False)
     plain = _decoded(library, coding, content)
     call.settle(call.answered(Received(response.status, kind, plain, retry_after_s=wait_s)))
@@ -115,78 +115,102 @@ def _decoded(library: ModuleType, coding: str | None, content: bytes) -> bytes:
     return plain
 
 
-def _tee(inner: Any, copy: Copy, decode: Callable[[bytes], bytes]) -> Any:
-    """Return a response that passes on what the real one reads and keeps a copy."""
+class _Tee(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic from wrapt 2 on only
+    """A response that passes on what the real one reads and keeps a copy, which `decode` frees of compression."""
 
-    def note(piece: bytes, last: bool, decoded: bool | None) -> None:
-        if not (inner.decode_content if decoded is None else decoded):
-            copy.decode = decode
+    def __init__(self, inner: Any, copy: Copy, decode: Callable[[bytes], bytes]) -> None:
+        super().__init__(inner)
+        self._self_copy, self._self_decode = copy, decode
+
+    def _note(self, piece: bytes, last: bool, decoded: bool | None) -> None:
+        copy = self._self_copy
+        if not (self.decode_content if decoded is None else decoded):
+            copy.decode = self._self_decode
         if (piece and copy.add(piece)) or last:
             copy.complete = True
             copy.finish()
 
-    class Tee(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic from wrapt 2 on only
-        def _pieces(self, reading: Iterator[bytes], decoded: bool | None) -> Iterator[bytes]:
-            try:
-                for piece in reading:
-                    note(piece, False, decoded)
-                    yield piece
-            except GeneratorExit:
-                copy.end()
-                raise
-            except Exception as error:
-                copy.finish(error)
-                raise
-            note(b"", True, decoded)
+    def _pieces(self, reading: Iterator[bytes], decoded: bool | None) -> Iterator[bytes]:
+        copy = self._self_copy
+        try:
+            copy.awaited = True
+            for piece in reading:
+                self._note(piece, False, decoded)
+                copy.awaited = False
+                yield piece
+                copy.awaited = True
+        except BaseException as error:
+            copy.settle(copy.end_by(error))
+            raise
+        self._note(b"", True, decoded)
 
-        def _passed(self, reading: Callable[[], bytes], everything: bool, decoded: bool | None) -> bytes:
-            try:
-                piece = reading()
-            except Exception as error:
-                copy.finish(error)
-                raise
-            note(piece, everything or not piece, decoded)
-            return piece
+    def _passed(self, reading: Callable[[], bytes], ends: Callable[[bytes], bool], decoded: bool | None) -> bytes:
+        """Return a piece; `ends` says whether it was the last."""
+        copy = self._self_copy
+        try:
+            copy.awaited = True
+            piece = reading()
+        except BaseException as error:
+            copy.settle(copy.end_by(error))
+            raise
+        copy.awaited = False
+        self._note(piece, ends(piece), decoded)
+        return piece
 
-        def stream(self, amt: int | None = 2**16, decode_content: bool | None = None) -> Iterator[bytes]:
-            return self._pieces(inner.stream(amt, decode_content), decode_content)
+    def stream(self, amt: int | None = 2**16, decode_content: bool | None = None) -> Iterator[bytes]:
+        return self._pieces(self.__wrapped__.stream(amt, decode_content), decode_content)
 
-        def read_chunked(self, amt: int | None = None, decode_content: bool | None = None) -> Iterator[bytes]:
-            return self._pieces(inner.read_chunked(amt, decode_content), decode_content)
+    def read_chunked(self, amt: int | None = None, decode_content: bool | None = None) -> Iterator[bytes]:
+        return self._pieces(self.__wrapped__.read_chunked(amt, decode_content), decode_content)
 
-        def __iter__(self) -> Iterator[bytes]:
-            return self._pieces(iter(inner), True)
+    def __iter__(self) -> Iterator[bytes]:
+        return self._pieces(iter(self.__wrapped__), True)
 
-        def read(self, amt: int | None = None, decode_content: bool | None = None, **options: Any) -> bytes:
-            everything = amt is None or amt < 0
-            return self._passed(lambda: inner.read(amt, decode_content, **options), everything, decode_content)
+    def read(self, amt: int | None = None, decode_content: bool | None = None, **options: Any) -> bytes:
+        return self._passed(
+            lambda: self.__wrapped__.read(amt, decode_content, **options),
+            lambda piece: amt is None or amt < 0 or (amt > 0 and not piece),
+            decode_content,
+        )
 
-        def read1(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
-            return self._passed(lambda: inner.read1(amt, decode_content), False, decode_content)
+    def read1(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
+        return self._passed(
+            lambda: self.__wrapped__.read1(amt, decode_content), lambda piece: amt != 0 and not piece, decode_content
+        )
 
-        @property
-        def data(self) -> bytes:
-            return self._passed(lambda: inner.data, True, None)
+    def readinto(self, buffer: Any) -> int:
+        piece = self.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
 
-        def close(self) -> None:
-            copy.finish()
-            inner.close()
+    @property
+    def data(self) -> bytes:
+        return self._passed(lambda: self.__wrapped__.data, lambda _: True, None)
 
-        def release_conn(self) -> None:
-            copy.finish()
-            inner.release_conn()
+    def close(self) -> None:
+        self._self_copy.finish()
+        self.__wrapped__.close()
 
-        def drain_conn(self) -> None:
-            copy.finish()
-            inner.drain_conn()
+    def release_conn(self) -> None:
+        self._self_copy.finish()
+        self.__wrapped__.release_conn()
 
-    return Tee(inner)
+    def drain_conn(self) -> None:
+        self._self_copy.finish()
+        self.__wrapped__.drain_conn()
 
 
-def _answer(library: ModuleType, preload: bool, method: str, url: str, recorded: Received) -> Any:
-    return library.HTTPResponse(
+def _answer(library: ModuleType, preload: bool, method: str, url: str, call: CallInProgress, recorded: Received) -> Any:
+    headers, kind = {"content-type": recorded.content_type}, library.HTTPResponse
+    if recorded.complete:
+        headers["content-length"] = str(len(recorded.content))
+    elif preload:
+        call.read_on()
+    else:
+        kind = partial(type("Part", (_Part, library.HTTPResponse), {}), call.read_on)
+    return kind(
         io.BytesIO(recorded.content),
-        headers={"content-type": recorded.content_type, "content-length": str(len(recorded.content))},
+        headers=headers,
         status=recorded.status_code,
         version=11,
         reason="OK",
@@ -194,3 +218,28 @@ def _answer(library: ModuleType, preload: bool, method: str, url: str, recorded:
         request_method=method,
         request_url=url,
     )
+
+
+class _Part:
+    """A response of which the beginning is recorded; who reads on than it goes is told so by `read_on`."""
+
+    def __init__(self, read_on: Callable[[], NoReturn], body: io.BytesIO, **options: Any) -> None:
+        super().__init__(body, **options)  # type: ignore[call-arg]  # of HTTPResponse
+        self._content, self._read_on = body, read_on
+
+    def read(self, amt: int | None = None, *_: Any, **__: Any) -> bytes:
+        piece = b"" if amt is None or amt < 0 else self._content.read(amt)
+        return piece if piece or amt == 0 else self._read_on()
+
+    def read1(self, amt: int | None = None, *_: Any, **__: Any) -> bytes:
+        return self.read(2**16 if amt is None else amt)
+
+    def stream(self, amt: int | None = None, *_: Any, **__: Any) -> Iterator[bytes]:
+        while True:
+            yield self.read(amt or 2**16)
+
+    read_chunked = stream
+
+    @property
+    def data(self) -> bytes:
+        return self._read_on()

@@ -7,12 +7,19 @@ Knows no family: a lane says which events may go together, a function how one go
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_llmexp.core.models import Json
 
 Event = dict[str, Any]  # one of a record: `data` (JSON) or `text` (what is none), and its envelope
 _SLOTS = ("data", "chunk")
+
+
+class Merged(NamedTuple):
+    """Fewer events, and in which of them each one that came is."""
+
+    events: list[Event]
+    places: list[int]
 
 
 def data_of(event: Event) -> dict[str, Any]:
@@ -24,29 +31,33 @@ def merge(
     events: list[Event],
     lane: Callable[[Event], str | None],
     grown: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any] | None],
-) -> list[Event]:
+) -> Merged:
     """Return fewer events that say the same.
 
     An event goes into the latest one of its lane if `grown` finds that it only goes on with that; one without a
     lane ends all of them.
     """
     merged: list[Event] = []
+    places: list[int] = []
     latest: dict[str, int] = {}
     for event in events:
         if (where := lane(event)) is None:
             latest.clear()
-        elif (at := latest.get(where)) is not None and (whole := _whole(merged[at], event, grown)) is not None:
+        elif (at := latest.get(where)) is not None and (whole := go_on(merged[at], event, grown)) is not None:
             merged[at] = whole
+            places.append(at)
             continue
         else:
             latest[where] = len(merged)
+        places.append(len(merged))
         merged.append(event)
-    return merged
+    return Merged(merged, places)
 
 
-def _whole(
+def go_on(
     first: Event, later: Event, grown: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any] | None]
 ) -> Event | None:
+    """Return what two events are together; None if the later one does more than go on with the first."""
     if any(first.get(name) != later.get(name) for name in ("event", "headers")):
         return None
     slot = next((slot for slot in _SLOTS if isinstance(first.get(slot), dict)), "")

@@ -15,6 +15,11 @@ def decode(content: bytes) -> tuple[list[Event], bool]:
     return [_event(line) for line in lines if line], True
 
 
+def whole(content: bytes) -> bytes:
+    """Return the content up to the end of its last whole line."""
+    return content[: content.rfind(b"\n") + 1]
+
+
 def _event(line: str) -> Event:
     try:
         return {"data": jsontext.parse(line)}

@@ -9,6 +9,7 @@ from pytest_llmexp.tracking.wire.growth import Event
 
 CONTENT_TYPE = "text/event-stream"
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _ENVELOPE = ("event", "id", "retry")
 _DONE = "[DONE]"
 
@@ -26,6 +27,15 @@ def decode(content: bytes) -> tuple[list[Event], bool]:
             events.append(event)
         block = []
     return events, True
+
+
+def whole(content: bytes) -> bytes:
+    """Return the content up to the end of its last event. Who reads by lines has one before its blank line comes."""
+    ends = [found.end() for found in _EVENT_END.finditer(content)]
+    whole_events = ends[-1] if ends else 0
+    whole_lines = max(content.rfind(b"\n"), content.rfind(b"\r")) + 1
+    last, _ = decode(content[whole_events:whole_lines])
+    return content[: whole_lines if all("data" in event for event in last) else whole_events]
 
 
 def is_end_mark(event: Event) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from pytest_llmexp.core.models import Json
 from pytest_llmexp.tracking.wire import eventstream, ndjson, sse
 from pytest_llmexp.tracking.wire.families import STREAMS
 from pytest_llmexp.tracking.wire.family import Stream
-from pytest_llmexp.tracking.wire.growth import Event, data_of, merge
+from pytest_llmexp.tracking.wire.growth import Event, data_of, go_on, merge
+from pytest_llmexp.tracking.wire.pieces import cut, piecewise
 from pytest_llmexp.tracking.wire.shapes import part, text
 
 BROKE_OFF = "the stream broke off before its end"
@@ -29,13 +31,14 @@ class Streamed(NamedTuple):
 
 class _Framing(NamedTuple):
     decode: Callable[[bytes], tuple[list[Event], bool]]
+    whole: Callable[[bytes], bytes]  # without an event at its end that did not come whole, where `decode` would keep it
     encode: Callable[[Event], bytes]
 
 
 _FRAMINGS = {
-    sse.CONTENT_TYPE: _Framing(sse.decode, sse.encode),
-    **{content_type: _Framing(ndjson.decode, ndjson.encode) for content_type in ndjson.CONTENT_TYPES},
-    eventstream.CONTENT_TYPE: _Framing(eventstream.decode, eventstream.encode),
+    sse.CONTENT_TYPE: _Framing(sse.decode, sse.whole, sse.encode),
+    **{content_type: _Framing(ndjson.decode, ndjson.whole, ndjson.encode) for content_type in ndjson.CONTENT_TYPES},
+    eventstream.CONTENT_TYPE: _Framing(eventstream.decode, bytes, eventstream.encode),
 }
 
 
@@ -49,26 +52,47 @@ def may_end_with(piece: bytes) -> bool:
     return any(mark in piece.replace(b": ", b":") for mark in _END_MARKS)
 
 
-def read_stream(content_type: str, content: bytes) -> Streamed:
+def read_stream(content_type: str, content: bytes, *, closed_early: bool = False) -> Streamed:
     """Put a stream together. One of an unknown family is the response `{"events": [...]}`.
 
-    The record holds the events, those that only go on with a text as one.
+    The record holds the events, those that only go on with a text as one. One that its client has `closed_early` is no
+    problem but for errors that it tells of; its record says so, and how it was cut into pieces.
     """
-    events, whole = _framing(content_type).decode(content)
+    framing = _framing(content_type)
+    events, whole = framing.decode(framing.whole(content) if closed_early else content)
+    came = events
     stream = next((stream for stream in STREAMS if any(map(stream.has, events))), None)
+    record: dict[str, Any] = {"content_type": content_type}
     if stream is not None:
-        events = merge(events, stream.lane, stream.grown)
+        events, places = merge(came, stream.lane, stream.grown)
+        if closed_early:
+            record.update(cut(came, events, places, partial(go_on, grown=stream.grown)))
     response = stream.join(events) if stream else {"events": _said(events)}
-    problem = _failure(events) or (None if whole else BROKE_OFF) or _missing(stream, events)
-    return Streamed(response, problem, {"content_type": content_type, "events": events})
+    problem = _failure(events)
+    if closed_early:
+        record["closed_early"] = True
+    else:
+        problem = problem or (None if whole else BROKE_OFF) or _missing(stream, events)
+    return Streamed(response, problem, {**record, "events": events})
 
 
 def restore_stream(record: Json) -> tuple[str, bytes]:
     """Return the content type and the bytes of a stream that clients read to the answer that was recorded."""
     content_type = text(record, "content_type") or sse.CONTENT_TYPE
     encode = _framing(content_type).encode
-    events = record.get("events") if isinstance(record, dict) else None
-    return content_type, b"".join(_bytes(encode, event) for event in (events if isinstance(events, list) else []))
+    return content_type, b"".join(_bytes(encode, event) for event in _events(record))
+
+
+def _events(record: Json) -> list[Json]:
+    if not isinstance(record, dict):
+        return []
+    if "pieces" in record:
+        try:
+            return list(piecewise(record))
+        except (LookupError, TypeError, ValueError, AttributeError):  # no record that was made here
+            pass
+    events = record.get("events")
+    return events if isinstance(events, list) else []
 
 
 def _bytes(encode: Callable[[Event], bytes], event: Json) -> bytes:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_llmexp.core.models import Usage
 from pytest_llmexp.tracking import wire
+from pytest_llmexp.tracking.wire.growth import Event, Merged
 from tests.tracking.wire import samples
 from tests.tracking.wire.samples import EVENTSTREAM, NDJSON, PIECES, SAMPLES, SECRET, SSE, Sample
 
@@ -111,10 +112,16 @@ def nearly_real(draw: st.DrawFn) -> Any:
 
 EVENTS = st.lists(REAL | nearly_real() | ANY_JSON, max_size=8)
 
+IGNORED = {"created", "created_at", "obfuscation", "sequence_number", "p"}
+
 
 def read_again(streamed: wire.Streamed) -> wire.Streamed:
     """What a client that gets the restored stream would be recorded with."""
     return wire.read_stream(*wire.restore_stream(json.loads(json.dumps(streamed.record, allow_nan=False))))
+
+
+def as_they_are(events: list[Event], *_: Any) -> Merged:
+    return Merged(events, [*range(len(events))])
 
 
 @EVERY
@@ -143,7 +150,7 @@ def test_pieces_of_a_text_are_recorded_as_one_event(sample: Sample) -> None:
 @EVERY
 def test_the_response_is_that_of_the_events_as_they_came(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     merged = wire.read_stream(sample.content_type, sample.content)
-    monkeypatch.setattr("pytest_llmexp.tracking.wire.streamed.merge", lambda events, *_: events)
+    monkeypatch.setattr("pytest_llmexp.tracking.wire.streamed.merge", as_they_are)
     as_it_came = wire.read_stream(sample.content_type, sample.content)
     assert merged.response == as_it_came.response
     assert len(merged.record["events"]) < len(as_it_came.record["events"])
@@ -154,11 +161,60 @@ def test_no_events_add_up_to_something_else_when_they_are_merged(events: list[An
     content = samples.sse(*events)
     merged = wire.read_stream(SSE, content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pytest_llmexp.tracking.wire.streamed.merge", lambda events, *_: events)
+        patch.setattr("pytest_llmexp.tracking.wire.streamed.merge", as_they_are)
         as_they_came = wire.read_stream(SSE, content)
     assert merged.problem == as_they_came.problem
     if not (isinstance(merged.response, dict) and "events" in merged.response):
         assert merged.response == as_they_came.response
+
+
+def close_early(sample: Sample, at: int) -> wire.Streamed:
+    """Read a stream that its client closed after so many bytes."""
+    return wire.read_stream(sample.content_type, sample.content[:at], closed_early=True)
+
+
+def as_came(content_type: str, content: bytes) -> list[Event]:
+    """Return the events of a stream, none put together."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pytest_llmexp.tracking.wire.streamed.merge", as_they_are)
+        events: list[Event] = wire.read_stream(content_type, content, closed_early=True).record["events"]
+    return events
+
+
+@EVERY
+@given(data=st.data())
+def test_a_stream_that_is_closed_early_is_restored_piece_by_piece(sample: Sample, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(sample.content)))
+    closed = close_early(sample, at)
+    assert closed.problem is None
+    assert closed.record["closed_early"] is True
+    content_type, content = wire.restore_stream(json.loads(json.dumps(closed.record, allow_nan=False)))
+    assert wire.read_stream(content_type, content, closed_early=True) == closed
+    came, again = as_came(content_type, sample.content[:at]), as_came(content_type, content)
+    assert [texts(event) for event in again] == [texts(event) for event in came]
+
+
+def texts(value: Any) -> Any:
+    """Return what an event says, without what its family takes to be of no account."""
+    if isinstance(value, dict):
+        return {key: texts(part) for key, part in value.items() if key not in IGNORED}
+    return [texts(part) for part in value] if isinstance(value, list) else value
+
+
+@EVERY
+def test_no_secret_hides_in_a_seam_of_a_stream_that_is_closed_early(sample: Sample) -> None:
+    record = json.dumps(close_early(sample, len(sample.content) - 2).record)
+    assert SECRET in record
+    for piece in PIECES[1:-1]:
+        assert f'"{piece}"' not in record
+
+
+@given(st.lists(REAL | nearly_real(), max_size=6))
+def test_whatever_is_closed_early_can_be_restored(events: list[Any]) -> None:
+    content = samples.sse(*events)
+    closed = wire.read_stream(SSE, content, closed_early=True)
+    restored = wire.restore_stream(json.loads(json.dumps(closed.record, allow_nan=False)))
+    assert len(as_came(*restored)) == len(as_came(SSE, content))
 
 
 @EVERY
@@ -275,6 +331,8 @@ def test_no_bytes_make_it_raise(content_type: str, content: bytes) -> None:
 def test_no_record_makes_it_raise(anything: Any, content_type: str) -> None:
     wire.restore_stream(anything)
     wire.restore_stream({"content_type": content_type, "events": anything})
+    wire.restore_stream({"content_type": content_type, "events": [{"data": 1}], "pieces": anything, "shapes": anything})
+    wire.restore_stream({"content_type": content_type, "events": [], "pieces": [[0, 0, [1]]], "shapes": anything})
     wire.restore_stream({"content_type": content_type, "events": [anything, {"headers": anything, "data": 1}]})
 
 
