@@ -80,6 +80,8 @@ class ExperimentRecorder:
         self._lock = threading.Lock()
         renew_lock_in_children(self)
         self._known: set[str] = set()
+        self._knowing = threading.Lock()
+        renew_lock_in_children(self, "_knowing")
         self.loose = CallCounter()
         self.replay: Replay | None = None
         self.open_streams: set[OpenStream] = set()
@@ -153,11 +155,11 @@ class ExperimentRecorder:
 
     def put_once(self, key: str, record: Record) -> None:
         """Hand on a record that many runs share, unless one of this key was handed on in this process before."""
-        with self._lock:
+        with self._knowing:  # until it is handed on: another thread's records that refer to it must come after it
             if key in self._known:
                 return
             self._known.add(key)
-        waiting = self.put(record, lazily=True)
+            waiting = self.put(record, lazily=True)
         if waiting is None:
             self._forget(key)
         else:
@@ -165,7 +167,7 @@ class ExperimentRecorder:
 
     def _forget(self, key: str) -> None:
         """Let the next run that needs the record try again: what refers to it cannot be stored without it."""
-        with self._lock:
+        with self._knowing:
             self._known.discard(key)
 
     def see_bot(self, spec: BotSpec) -> None:

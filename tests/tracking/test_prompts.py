@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import pickle
 import textwrap
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from openai import OpenAI
 from pytest_llmexp import SimpleBot, prompt
 from pytest_llmexp.core.errors import PromptError
 from pytest_llmexp.core.ids import tagged_hash
+from pytest_llmexp.core.models import PromptVersion, Record
 from pytest_llmexp.tracking.prompts import Message, Prompt
 from tests.tracking.conftest import Lab
 
@@ -237,6 +240,34 @@ def test_going_back_to_a_text_is_a_third_event(lab: Lab) -> None:
     texts = {version.hash: version.template for version in lab.store.prompt_versions(lab.id)}
     assert [texts[use.hash] for use in sorted(uses, key=lambda use: use.id)] == ["A", "B", "A"]
     assert sorted(texts.values()) == ["A", "B"]
+
+
+def test_a_use_is_handed_on_after_its_version_also_by_another_thread(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    handing_on, other_is_done = threading.Event(), threading.Event()
+    put = lab.recording._writer.put
+
+    def slow(*records: Record, lazily: bool = False) -> Future[None]:
+        if any(isinstance(record, PromptVersion) for record in records):
+            handing_on.set()
+            other_is_done.wait(0.5)
+        return put(*records, lazily=lazily)
+
+    monkeypatch.setattr(lab.recording._writer, "put", slow)
+
+    def other() -> None:
+        handing_on.wait(10)
+        with lab.run(index=2):
+            manager()
+        lab.flush()
+        other_is_done.set()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    with lab.run(index=1):
+        manager()
+    thread.join()
+    assert lab.close() == []
+    assert len(lab.store.prompt_uses(lab.id)) == 2
 
 
 def test_outside_of_a_run_nothing_is_recorded(lab: Lab) -> None:
