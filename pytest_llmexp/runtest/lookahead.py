@@ -131,6 +131,7 @@ class LookAhead:
     def _report_call(self, body: Body, call: pytest.CallInfo[Any]) -> None:
         if call.excinfo and isinstance(call.excinfo.value, KeyboardInterrupt | pytest.exit.Exception):
             raise call.excinfo.value
+        body.run.recorder.wait_until_stored()  # who hears of the run finds it recorded, should this process die now
         for name, text in body.output.sections():
             body.item.add_report_section("call", name, text)
         self._log(body.item, call, body.item.ihook.pytest_runtest_makereport(item=body.item, call=call))

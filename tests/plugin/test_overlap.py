@@ -444,3 +444,23 @@ def test_a_fork_that_comes_out_of_a_body_ends(overlapping: Overlapping) -> None:
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     """)
     overlapping.suite.run(*LOCAL, new_process=True).assert_outcomes(passed=2)
+
+
+def test_who_hears_of_a_run_finds_it_recorded(overlapping: Overlapping) -> None:
+    overlapping.write("@pytest.mark.experiment(n=30)\ndef test_x(): pass")
+    overlapping.suite.write(
+        """
+        import sqlite3
+
+        def pytest_runtest_logreport(report):
+            if report.when == "call":
+                with sqlite3.connect("message_log.db") as stored:
+                    counted = stored.execute("SELECT count(*) FROM experiment_runs WHERE status = 'passed'")
+                    with open("told", "a") as file:
+                        file.write(f"- {counted.fetchone()[0]}\\n")
+        """,
+        "conftest.py",
+    )
+    overlapping.suite.run(*LOCAL).assert_outcomes(passed=30)
+    counts = [int(count) for [count] in overlapping.told()]
+    assert all(count > reported for reported, count in enumerate(counts))
