@@ -72,6 +72,12 @@ def another_attempt(earlier: Call) -> Call:
     )
 
 
+def is_asked_by(call: Call, scope: Scope) -> bool:
+    """Say whether a call was made by the bot, in the role and in the step that a scope is in."""
+    asking = scope.asking.bot.id if scope.asking else None
+    return (call.role, call.bot_id, call.step_id) == (scope.role, asking, step_of(scope))
+
+
 def served_fields(source: Call) -> dict[str, Any]:
     """Return what a call that is answered by a recorded one has in its row: no attempt, no cost, no time."""
     taken = {name: getattr(source, name) for name in _SERVED}

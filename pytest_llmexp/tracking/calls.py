@@ -19,11 +19,19 @@ from typing import Any, NoReturn
 from pytest_llmexp.core.models import Call, Json
 from pytest_llmexp.tracking import wire
 from pytest_llmexp.tracking.admission import Admission
-from pytest_llmexp.tracking.call_rows import another_attempt, new_call, paid_call, request_key, served_fields
+from pytest_llmexp.tracking.call_rows import (
+    another_attempt,
+    is_asked_by,
+    new_call,
+    paid_call,
+    request_key,
+    served_fields,
+)
 from pytest_llmexp.tracking.counting import CallCounter
 from pytest_llmexp.tracking.exchange import Received, Sent
 from pytest_llmexp.tracking.recorder import COMMIT_TIMEOUT_S, OpenStream
 from pytest_llmexp.tracking.replay import ReplayMissError, recorded_answer, stream_closed_early
+from pytest_llmexp.tracking.retries import failed_just_now, may_be_retried, note_latest
 from pytest_llmexp.tracking.scope import Scope, current_scope, entered
 
 _NOT_JSON = "the answer is not JSON"
@@ -47,16 +55,28 @@ class CallInProgress:
         self._first: float | None = None
         self._last: float | None = None  # when the last piece of a streamed answer came
         self._source: Call | None = None  # the recorded call whose answer is served
-        again = self._counter.take_failed(key) if sent.is_retry else None
-        if again is not None:
-            self.call = another_attempt(again)
-        else:
-            self.call = new_call(scope, sent, body, key, self._counter.next())
+        again = self._failed_before(sent, key)
+        self.call = another_attempt(again) if again else new_call(scope, sent, body, key, self._counter.next())
+        self._latest = note_latest(self.call.id)
+        if again is None:
             self._find_recorded(scope)
+        elif scope.asking and again.id not in scope.asking.call_ids:
+            scope.asking.call_ids.append(again.id)  # asked anew by a caller that tries again
         self._admission = Admission(self._experiment, scope.run, sent, self.call)
         if self._source is None:
             self._admission.check()
         self._started = time.perf_counter()
+
+    def _failed_before(self, sent: Sent, key: str) -> Call | None:
+        """Return the call of which this request is a retry, as its client says, or as it looks."""
+        if sent.is_retry:
+            return self._counter.take_failed(key)
+        call_id = failed_just_now()
+        again = self._counter.take_failed(key, call_id) if call_id else None
+        if again is None or is_asked_by(again, self._scope):
+            return again
+        self._counter.failed(again)
+        return None
 
     def _find_recorded(self, scope: Scope) -> None:
         """Look for a recorded answer. Raises ReplayMissError."""
@@ -188,6 +208,7 @@ class CallInProgress:
             self.call = self._experiment.ledger.counted(self.call)
         if self.call.status == "error":
             self._counter.failed(self.call)
+            self._latest.may_be_retried = may_be_retried(received, broken)
         return self._experiment.put(self.call)
 
 

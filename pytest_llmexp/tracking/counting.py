@@ -51,8 +51,9 @@ class CallCounter:
         with self._lock:
             self._failed.setdefault(call.request_key or "", []).append(call)
 
-    def take_failed(self, request_key: str) -> Call | None:
-        """Return a failed call with this request, which the client is now trying again."""
+    def take_failed(self, request_key: str, call_id: str | None = None) -> Call | None:
+        """Return a failed call with this request, the one of this id if any, which is now tried again."""
         with self._lock:
-            waiting = self._failed.get(request_key)
-            return waiting.pop() if waiting else None
+            waiting = self._failed.get(request_key, [])
+            at = next((at for at in range(len(waiting) - 1, -1, -1) if call_id in (None, waiting[at].id)), None)
+            return None if at is None else waiting.pop(at)

@@ -22,6 +22,7 @@ from pytest_llmexp.tracking.call_rows import new_call, request_key, served_field
 from pytest_llmexp.tracking.capture.httpx_clients import sent_by
 from pytest_llmexp.tracking.counting import CallCounter
 from pytest_llmexp.tracking.exchange import Sent
+from pytest_llmexp.tracking.retries import note_latest
 from pytest_llmexp.tracking.scope import Scope, current_scope, ensure_calls_go_on
 
 _SHAPES_KEPT: Final = 256
@@ -97,6 +98,7 @@ def _serve(scope: Scope, sent: Sent, body: dict[str, Json]) -> Mapping[str, Any]
     counter.made = True
     kept = json.loads(json.dumps(body))  # it is stored later, and parts of it are the caller's
     call = new_call(scope, sent, kept, key, counter.next(), **served_fields(found))
+    note_latest(call.id)
     scope.experiment.put(call, lazily=True)
     response: Mapping[str, Any] = found.response
     return response

@@ -99,3 +99,75 @@ def test_a_clients_own_retry_is_an_attempt_of_one_call(client: str, tmp_path: Pa
     (call,) = lab.calls()
     assert (call.attempts, call.status, call.error) == (2, "ok", None)
     lab.store.close()
+
+
+def _genai_retrying(root: str) -> Any:
+    from google import genai
+
+    retries = {"attempts": 3, "initial_delay": 0.01, "max_delay": 0.02}
+    return genai.Client(api_key="x", http_options={"base_url": root, "retry_options": retries})
+
+
+def _genai_again(root: str) -> None:
+    with _genai_retrying(root) as client:
+        client.models.generate_content(model="m", contents="hi")
+
+
+async def _genai_again_async(root: str) -> None:
+    async with _genai_retrying(root).aio as client:
+        await client.models.generate_content(model="m", contents="hi")
+
+
+def _litellm_again(root: str) -> None:
+    import litellm
+
+    litellm.completion(**{**asking._LITELLM, "num_retries": 2, "max_retries": 0}, api_base=f"{root}/v1")
+
+
+async def _litellm_again_async(root: str) -> None:
+    import litellm
+
+    await litellm.acompletion(**{**asking._LITELLM, "num_retries": 2, "max_retries": 0}, api_base=f"{root}/v1")
+
+
+def _tenacity_again(root: str) -> None:
+    import tenacity
+
+    with asking._openai(root) as client:
+        for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.01), stop=tenacity.stop_after_attempt(3)):
+            with attempt:
+                client.chat.completions.create(model="m", messages=asking.MESSAGES)
+
+
+async def _tenacity_again_async(root: str) -> None:
+    import tenacity
+
+    async with openai.AsyncOpenAI(base_url=f"{root}/v1", api_key="x", max_retries=0) as client:
+        async for attempt in tenacity.AsyncRetrying(
+            wait=tenacity.wait_fixed(0.01), stop=tenacity.stop_after_attempt(3)
+        ):
+            with attempt:
+                await client.chat.completions.create(model="m", messages=asking.MESSAGES)
+
+
+AGAIN = {
+    "google.genai": [_genai_again, _genai_again_async],
+    "litellm": [_litellm_again, _litellm_again_async],
+    "tenacity": [_tenacity_again, _tenacity_again_async],
+}
+
+
+@pytest.mark.parametrize("fault", [faults.server_error(503), faults.rate_limited(0.01)])
+@pytest.mark.parametrize("again", [ask for needs, ways in AGAIN.items() if _installed(needs) for ask in ways])
+def test_a_retry_that_does_not_say_so_is_an_attempt_of_one_call(again: Any, fault: Any, tmp_path: Path) -> None:
+    with LocalModelServer([fault, fault, "late"]) as server:
+        lab = Lab(server, tmp_path)
+        with lab.run():
+            if inspect.iscoroutinefunction(again):
+                asyncio.run(again(server.root_url))
+            else:
+                again(server.root_url)
+        assert lab.close() == []
+    (call,) = lab.calls()
+    assert (call.attempts, call.status, call.error) == (3, "ok", None)
+    lab.store.close()

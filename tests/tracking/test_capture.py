@@ -11,15 +11,16 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import openai
 import pytest
-from openai import APIConnectionError, APIError, AsyncOpenAI, InternalServerError, OpenAI
+from openai import APIConnectionError, APIError, AsyncOpenAI, OpenAI
 
-from pytest_llmexp import AsyncSimpleBot, SimpleBot, metric, prompt
+from pytest_llmexp import AsyncSimpleBot, SimpleBot, metric, prompt, step
 from pytest_llmexp.localmodel import Answer, ToolCall, Usage, faults
 from pytest_llmexp.tracking import wire
 from pytest_llmexp.tracking.calls import begin_call
@@ -185,20 +186,143 @@ def test_a_call_that_fails_in_every_attempt_shows_the_last_error(
     assert call.response is None
 
 
-def test_asking_the_same_again_is_another_call(open_lab: OpenLab, client_of: ClientOf) -> None:
-    lab = open_lab([faults.server_error(500), "b", "c"])
+def _ask(client: OpenAI, text: str = "hello") -> None:
+    """Ask, whatever comes of it."""
+    with suppress(openai.APIError):
+        client.chat.completions.create(model="m", messages=[{"role": "user", "content": text}])
+
+
+def attempts(lab: Lab) -> list[tuple[int, int, str]]:
+    return [(call.ordinal, call.attempts, call.status) for call in lab.calls()]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *map(faults.server_error, (500, 503, 529)),
+        *map(faults.client_error, (408, 409, 425)),
+        faults.rate_limited(0.001),
+        faults.reset(),
+        faults.cut_body(),
+    ],
+)
+def test_the_same_request_after_it_failed_is_an_attempt_of_the_same_call(
+    open_lab: OpenLab, client_of: ClientOf, fault: Answer
+) -> None:
+    lab = open_lab([fault, fault, "b", "c"])
     client = client_of(lab)
     with lab.run():
-        with pytest.raises(InternalServerError):
-            client.chat.completions.create(model="m", messages=HELLO)
-        client.chat.completions.create(model="m", messages=HELLO)
-        client.chat.completions.create(model="m", messages=HELLO)
-    assert [(call.ordinal, call.attempts, call.status) for call in lab.calls()] == [
-        (1, 1, "error"),
-        (2, 1, "ok"),
-        (3, 1, "ok"),
-    ]
+        for _ in range(4):
+            _ask(client)
+    assert attempts(lab) == [(1, 3, "ok"), (2, 1, "ok")]
+    assert lab.calls()[0].response["choices"][0]["message"]["content"] == "b"
     assert len({call.request_key for call in lab.calls()}) == 1
+
+
+def test_a_callers_own_loop_goes_on_where_the_clients_retries_ended(
+    open_lab: OpenLab, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
+    lab = open_lab([*[faults.server_error()] * 3, "at last"])
+    client = client_of(lab, max_retries=1)
+    with lab.run():
+        _ask(client)
+        _ask(client)
+    assert attempts(lab) == [(1, 4, "ok")]
+
+
+def test_a_question_to_a_bot_that_is_asked_again_is_an_attempt_of_the_same_call(open_lab: OpenLab) -> None:
+    lab = open_lab([faults.client_error(425), "b"])
+    bot = SimpleBot("You help.")
+    with lab.run():
+        with suppress(openai.APIError):
+            bot("hello")
+        bot("hello")
+    assert attempts(lab) == [(1, 2, "ok")]
+
+
+@pytest.mark.parametrize("fault", [*map(faults.client_error, (400, 401, 403, 404, 422)), faults.bad_json()])
+def test_the_same_request_after_what_no_client_tries_again_is_another_call(
+    open_lab: OpenLab, client_of: ClientOf, fault: Answer
+) -> None:
+    lab = open_lab([fault, "b"])
+    client = client_of(lab)
+    with lab.run():
+        with suppress(openai.APIError, ValueError):
+            client.chat.completions.create(model="m", messages=HELLO)
+        _ask(client)
+    assert attempts(lab) == [(1, 1, "error"), (2, 1, "ok")]
+
+
+def test_after_another_call_the_same_request_is_another_call(open_lab: OpenLab, client_of: ClientOf) -> None:
+    lab = open_lab([faults.server_error(), "fallback", "c"])
+    client = client_of(lab)
+    with lab.run():
+        _ask(client)
+        with step("fallback"):
+            _ask(client, "something else")
+        _ask(client)
+    assert attempts(lab) == [(1, 1, "error"), (2, 1, "ok"), (3, 1, "ok")]
+
+
+def test_in_another_step_role_or_run_the_same_request_is_another_call(open_lab: OpenLab, client_of: ClientOf) -> None:
+    lab = open_lab([*[faults.server_error()] * 3, "d"])
+    client = client_of(lab)
+
+    @metric
+    def judged() -> int:
+        _ask(client)
+        return 1
+
+    with lab.run():
+        _ask(client)
+        with step("again"):
+            _ask(client)
+        judged()
+    with lab.run(index=2):
+        _ask(client)
+    assert attempts(lab) == [(1, 1, "error"), (2, 1, "error"), (3, 1, "error"), (1, 1, "ok")]
+
+
+def test_jobs_of_one_thread_are_calls_of_their_own(open_lab: OpenLab, client_of: ClientOf) -> None:
+    lab = open_lab([faults.server_error(), "b", "c"])
+    client = client_of(lab)
+    with lab.run():
+        with ThreadPoolExecutor(1) as pool:
+            list(pool.map(lambda _: _ask(client), range(2)))
+        thread = threading.Thread(target=_ask, args=[client])
+        thread.start()
+        thread.join()
+    assert attempts(lab) == [(1, 1, "error"), (2, 1, "ok"), (3, 1, "ok")]
+
+
+def test_tasks_that_begin_after_a_failure_are_calls_of_their_own(open_lab: OpenLab) -> None:
+    lab = open_lab([faults.server_error(), *"bcde"])
+
+    async def ask(client: AsyncOpenAI) -> None:
+        with suppress(openai.APIError):
+            await client.chat.completions.create(model="m", messages=HELLO)
+
+    async def body() -> None:
+        async with AsyncOpenAI(base_url=lab.server.base_url, api_key="x", max_retries=0) as client:
+            await ask(client)
+            await asyncio.gather(ask(client), ask(client))
+            await ask(client)
+
+    with lab.run():
+        asyncio.run(body())
+    # the last one is of the task whose call failed: no other call of its own came between
+    assert sorted(attempts(lab)) == [(1, 2, "ok"), (2, 1, "ok"), (3, 1, "ok")]
+
+
+def test_a_stream_that_broke_off_keeps_what_was_read_of_it(open_lab: OpenLab, client_of: ClientOf) -> None:
+    lab = open_lab([faults.cut_stream(after=3), "whole"])
+    client = client_of(lab)
+    with lab.run():
+        for _ in range(2):
+            with suppress(Exception):
+                list(client.chat.completions.create(model="m", messages=HELLO, stream=True))
+    assert attempts(lab) == [(1, 1, "error"), (2, 1, "ok")]
 
 
 def test_a_timeout_leaves_a_row_with_the_error(open_lab: OpenLab, client_of: ClientOf) -> None:

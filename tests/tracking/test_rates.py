@@ -89,7 +89,7 @@ def test_an_error_that_asks_for_no_pause_holds_nothing_back(open_lab: OpenLab, a
             with pytest.raises(APIStatusError):
                 ask_of(lab)()
         ask_of(lab)()
-    assert [call.wait_s for call in lab.calls()] == [None] * 3
+    assert [(call.attempts, call.wait_s) for call in lab.calls()] == [(2, None), (1, None)]
 
 
 def test_a_clients_own_retries_go_on_and_what_they_waited_adds_up(

@@ -203,6 +203,18 @@ def test_failed_calls_are_made_again(open_lab: OpenLab) -> None:
         assert ask(second) == "late"
 
 
+def test_what_was_tried_again_takes_one_place_among_the_answers(open_lab: OpenLab) -> None:
+    first = open_lab(lambda request: faults.server_error() if request.index == 0 else count(request))
+    with first.run():
+        with pytest.raises(Exception, match="server had an error"):
+            ask(first)
+        assert [ask(first), ask(first)] == ["answer 1", "answer 2"]
+    first.close()
+    second = open_lab(replay=AUTO, server=first.server)
+    with second.run():
+        assert [ask(second), ask(second), ask(second)] == ["answer 1", "answer 2", "answer 3"]
+
+
 def test_calls_of_metrics_and_bots_are_replayed_with_their_role(open_lab: OpenLab) -> None:
     @metric
     def judged(text: str) -> int:
