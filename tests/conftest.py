@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-import openai  # noqa: F401  pytester forgets modules that a run imports; these take long, or load only once
+import openai
 import pytest
 
 import pytest_llmexp.runtest.lookahead
 import pytest_llmexp.runtest.stages
 import pytest_llmexp.tracking.bots  # noqa: F401  else packages would keep the modules of runs that are over
+from pytest_llmexp.localmodel import LocalModelServer
 from pytest_llmexp.store import Store, open_store
 
 pytest_plugins = ["pytester"]
+
+# Of the plugins of the environment these take a fifth of a small suite's time; tests/docs run suites beside them
+PLAIN = ("-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:hypothesispytest", "-p", "no:anyio")
+
+
+@pytest.fixture(scope="session")
+def late_imports() -> None:
+    """Import what openai's clients import at their first call: pytester forgets modules that a run imports.
+
+    What is there by then stays, so the garbage collector need not look: pytest 8.4 calls it five times after each run.
+    """
+
+    async def ask(url: str) -> None:
+        async with openai.AsyncOpenAI(base_url=url, api_key="local") as client:
+            await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hello"}])
+
+    with LocalModelServer() as server, openai.OpenAI(base_url=server.base_url, api_key="local") as client:
+        client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hello"}])
+        asyncio.run(ask(server.base_url))
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No key, address or option of the machine reaches a test; SUITES_CONCURRENCY sets that of the suites."""
     for name in list(os.environ):
-        if name.startswith(("OPENAI_", "LLMEXP_", "PYTEST_ADDOPTS", "PYTEST_XDIST")):
+        if name.startswith(("OPENAI_", "LLMEXP_", "PYTEST_ADDOPTS", "PYTEST_XDIST", "SSL_CERT_FILE")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("SSL_CERT_DIR", str(Path(__file__).parent))  # else each client reads all certificates, 20 ms
     if (concurrency := os.environ.get("SUITES_CONCURRENCY")) is not None:
         monkeypatch.setenv("LLMEXP_CONCURRENCY", concurrency)
 
@@ -44,10 +68,9 @@ class Suite:
 
     def run(self, *arguments: str, new_process: bool = False) -> pytest.RunResult:
         """Run pytest in the folder; with workers always in a new process."""
-        plain = ("-p", "no:cacheprovider", "-p", "no:asyncio", *arguments)
         if new_process or "-n" in arguments:
-            return self.pytester.runpytest_subprocess(*plain, timeout=120)
-        return self.pytester.runpytest_inprocess(*plain)
+            return self.pytester.runpytest_subprocess(*PLAIN, *arguments, timeout=120)
+        return self.pytester.runpytest_inprocess(*PLAIN, *arguments)
 
     def store(self, path: str = "message_log.db") -> Store:
         """Open what the runs recorded."""
@@ -62,7 +85,7 @@ class Suite:
 
 
 @pytest.fixture
-def suite(pytester: pytest.Pytester) -> Iterator[Suite]:
+def suite(pytester: pytest.Pytester, late_imports: None) -> Iterator[Suite]:
     """An empty suite."""
     made = Suite(pytester)
     yield made

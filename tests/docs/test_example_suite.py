@@ -16,6 +16,7 @@ from pytest_llmexp import open_store
 from pytest_llmexp.core.models import BotSpec, Call, Experiment, Metric, PromptVersion, Run, Summary, Verdict
 from pytest_llmexp.core.summary import IMPLICIT_METRICS
 
+pytestmark = pytest.mark.xdist_group("example_suite")  # one worker, which executes the suite once for all tests
 SUITE = Path(__file__).parents[2] / "example_suite"
 FAILING_GATE = "mean(name_length) <= 3"
 TICKETS = (

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmexp.localmodel import LocalModelServer, Request
-from tests.conftest import Suite
+from tests.conftest import PLAIN, Suite
 
 SUITE = """
     import os, pathlib, pytest
@@ -70,10 +70,8 @@ def assassin(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Assassin
 
 
 def start(suite: Suite, *arguments: str) -> subprocess.CompletedProcess[str]:
-    plain = ("-p", "no:cacheprovider", "-p", "no:asyncio", "--experiment-concurrency=3", *arguments)
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *plain], cwd=suite.path, capture_output=True, text=True, timeout=120
-    )
+    command = [sys.executable, "-m", "pytest", *PLAIN, "--experiment-concurrency=3", *arguments]
+    return subprocess.run(command, cwd=suite.path, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.xdist)])

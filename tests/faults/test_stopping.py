@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from pytest_llmexp.cli import main
 from pytest_llmexp.localmodel import Answer, LocalModelServer
 from pytest_llmexp.runtest.outcomes import INTERRUPTED
-from tests.conftest import Suite
+from tests.conftest import PLAIN, Suite
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 
@@ -52,7 +52,7 @@ def start(
 ) -> Iterator[subprocess.Popen[str]]:
     """Start a session in a process group of its own, so that a signal reaches nobody else; killed if a test fails."""
     command = [
-        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:timeout"),
+        *(sys.executable, "-m", "pytest", *PLAIN, "-p", "no:timeout"),
         *("--experiment-model=m", f"--experiment-base-url={server.base_url}"),
         *(f"--experiment-concurrency={CONCURRENCY}", *arguments),
     ]

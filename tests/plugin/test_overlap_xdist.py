@@ -14,7 +14,7 @@ COUNTED = """
 """
 
 
-@pytest.mark.parametrize("mode", ["load", "worksteal", "loadscope", "loadgroup", "loadfile", "each"])
+@pytest.mark.parametrize("mode", ["load", "loadfile", "each"])  # test_xdist has the others, which group as these do
 def test_every_mode_executes_each_run_once(overlapping: Overlapping, mode: str) -> None:
     overlapping.write(COUNTED.format(n=24))
     workers = ("--tx", "2*popen") if mode == "each" else ("-n", "2")

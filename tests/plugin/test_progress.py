@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llmexp.lifecycle import Spent
 from pytest_llmexp.runtest.progress import line_parts
-from tests.conftest import Suite
+from tests.conftest import PLAIN, Suite
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 
@@ -31,8 +31,8 @@ def on_a_terminal(suite: Suite, *arguments: str) -> str:
     if not child:
         os.chdir(suite.path)
         os.environ.update(TERM="xterm", COLUMNS="80")
-        plain = ("-p", "no:cacheprovider", "-p", "no:asyncio", "--experiment-concurrency=8", *arguments)
-        os.execv(sys.executable, [sys.executable, "-m", "pytest", *plain])
+        options = (*PLAIN, "--experiment-concurrency=8", *arguments)
+        os.execv(sys.executable, [sys.executable, "-m", "pytest", *options])
     written = b""
     while True:
         try:

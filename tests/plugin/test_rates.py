@@ -38,6 +38,12 @@ ASKING = """
 """
 
 
+@pytest.fixture(autouse=True)
+def brief_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take Python's own: for each of pytest's, it walks through the syntax trees of openai's client, some 200 ms."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--tb=native")
+
+
 def asking(runs: int, retries: int = 0) -> str:
     return ASKING.replace("RUNS", str(runs)).replace("RETRIES", str(retries))
 

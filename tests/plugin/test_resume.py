@@ -118,27 +118,33 @@ def test_the_latest_experiment_is_meant_unless_one_is_named(broken: Suite) -> No
     assert broken.run("--experiment-resume=" + y.id).ret == 0
 
 
+CHANGES = [
+    (
+        "Where is Rome?",
+        "Where is Oslo?",
+        "the prompt test_suite.ask has changed: ??????? was used, now it is ???????",
+    ),
+    ("[0.0, 1.0]", "[0.0, 1.0, 2.0]", "test_suite.py::test_x[[]2.0] is not part of the experiment"),
+    ("[0.0, 1.0]", "[0.0]", "test_suite.py::test_x[[]1.0] is part of the experiment, and is not there any more"),
+    (
+        "def test_x",
+        "def test_z",
+        "test_suite.py::test_x is part of the experiment, and was not collected: it is gone*",
+    ),
+    ("def test_x", "def test_z", "test_suite.py::test_z is not part of the experiment; leave it out*"),
+    ("n=4", "n=3", "test_suite.py::test_x has 4 runs of each case already, and now n=3; --experiment-runs=4"),
+    ("away", "gone", "the code of test_suite.py has changed; --experiment-resume-anyway goes on all the same"),
+]
+
+
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "said", "workers"),
     [
-        (
-            "Where is Rome?",
-            "Where is Oslo?",
-            "the prompt test_suite.ask has changed: ??????? was used, now it is ???????",
-        ),
-        ("[0.0, 1.0]", "[0.0, 1.0, 2.0]", "test_suite.py::test_x[[]2.0] is not part of the experiment"),
-        ("[0.0, 1.0]", "[0.0]", "test_suite.py::test_x[[]1.0] is part of the experiment, and is not there any more"),
-        (
-            "def test_x",
-            "def test_z",
-            "test_suite.py::test_x is part of the experiment, and was not collected: it is gone*",
-        ),
-        ("def test_x", "def test_z", "test_suite.py::test_z is not part of the experiment; leave it out*"),
-        ("n=4", "n=3", "test_suite.py::test_x has 4 runs of each case already, and now n=3; --experiment-runs=4"),
-        ("away", "gone", "the code of test_suite.py has changed; --experiment-resume-anyway goes on all the same"),
+        *((*change, ()) for change in CHANGES),
+        # what is found is one list of reasons, which workers send to the controller
+        *(pytest.param(*change, ("-n", "2"), marks=pytest.mark.xdist) for change in CHANGES[:1]),
     ],
 )
-@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.xdist)])
 def test_what_has_changed_is_named_and_nothing_is_done(
     broken: Suite, old: str, new: str, said: str, workers: tuple[str, ...]
 ) -> None:
