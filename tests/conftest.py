@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import os
 import textwrap
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ def late_imports() -> None:
     """Import what openai's clients import at their first call: pytester forgets modules that a run imports.
 
     What is there by then stays, so the garbage collector need not look: pytest 8.4 calls it five times after each run.
+    hypothesis must be there by then: it asks the collector who holds on to trio's random numbers.
     """
 
     async def ask(url: str) -> None:
@@ -38,6 +40,7 @@ def late_imports() -> None:
     with LocalModelServer() as server, openai.OpenAI(base_url=server.base_url, api_key="local") as client:
         client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hello"}])
         asyncio.run(ask(server.base_url))
+    importlib.import_module("hypothesis")
     gc.freeze()
 
 

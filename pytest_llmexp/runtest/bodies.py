@@ -81,7 +81,7 @@ class Body:
         self._dropped = False
         self._began: float | None = None
         self._started = False
-        self._in_thread = True
+        self._alone = True  # in its thread
         self._thread_id: int | None = None
         self._ended = threading.Event()
         self._future: Future[Any] | None = None
@@ -100,10 +100,10 @@ class Body:
         """Return what calls `function` as the call phase, in a copy of this context; then `ended`."""
         return partial(copy_context().run, self._execute, function, ended)
 
-    def begin(self, *, in_thread: bool) -> None:
+    def begin(self, *, alone: bool) -> None:
         """Note that the body is in flight from now on."""
         self._started = True
-        self._in_thread = in_thread
+        self._alone = alone
 
     def _execute(self, function: Callable[[], Any], ended: Callable[[Body], None]) -> None:
         self._thread_id = threading.get_ident()
@@ -121,7 +121,7 @@ class Body:
             _end_fork(call)
         if self._decide():
             if not self._was_stopped(call):
-                self.run.judge(call, lazily=not self._in_thread)
+                self.run.judge(call, lazily=not self._alone)
             self.call = call
             ended(self)
 

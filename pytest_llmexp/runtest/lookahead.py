@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,7 +22,7 @@ from pytest_llmexp.runtest.bodies import Body, BodyThreads
 from pytest_llmexp.runtest.collection import plan_key
 from pytest_llmexp.runtest.execution import begin_run, run_key, run_timeout
 from pytest_llmexp.runtest.lanes import Lanes, test_limit
-from pytest_llmexp.runtest.main_thread import MainThread
+from pytest_llmexp.runtest.one_thread import OneThread
 from pytest_llmexp.runtest.private_api import interactive_exception, plugin_timeout, plugin_timer
 from pytest_llmexp.runtest.private_api.output import (
     CallHooks,
@@ -63,7 +63,8 @@ class LookAhead:
         option = session.config.getoption
         self._failures = 1 if option("stepwise", False) else option("maxfail")  # that end the session; 0: none do
         self._threads = BodyThreads()
-        self._main_thread = MainThread(experiment.settings.replay == "only" and not self._failures)
+        self._one_thread = OneThread(experiment.settings.replay == "only" and not self._failures)
+        self._not_started: deque[tuple[Body, Callable[[], None]]] = deque()  # set up, and waiting for a thread
         self._changed = threading.Condition()
         self._begun: dict[pytest.Item, Body] = {}  # set up and not torn down, oldest first
         self._of_run: dict[str, Body] = {}
@@ -188,7 +189,8 @@ class LookAhead:
             with captured_together(self._session.config):  # what child processes write, too
                 body = body or self._begin(item)
                 self._fill(item)
-                self._main_thread.execute(self._start_thread, self._note_start)
+                self._not_started.extend(self._one_thread.execute(self._threads, self._note_start))
+                self._fill(item)
                 self._experiment.prepare_end()
                 self._await(body)
         return body
@@ -207,6 +209,8 @@ class LookAhead:
 
     def _fill(self, current: pytest.Function) -> None:
         """Begin runs of the current one's lane while there is room."""
+        while self._not_started and self._running < self._limit:
+            self._start_thread(*self._not_started.popleft())
         lane = self.lanes.lane(current)
         while not (self._session.shouldfail or self._session.shouldstop or self._may_stop()):
             if self._experiment.ends_early():
@@ -234,7 +238,7 @@ class LookAhead:
     def _gathers(self, item: pytest.Item) -> bool:
         """Say whether a run waits to be begun with many others: their rows then share a commit."""
         oldest = next(iter(self._begun.values()), None)
-        here = self._main_thread.takes(item.stash[plan_key].test, None)
+        here = self._one_thread.takes(item.stash[plan_key].test, None)
         return here and oldest is not None and oldest.done
 
     def _begin(self, item: pytest.Function) -> Body:
@@ -258,17 +262,17 @@ class LookAhead:
     def _start(self, body: Body) -> None:
         body.run.body = body
         work = body.prepare(partial(self._hooks.of(body.item), item=body.item), self._ended)
-        if self._main_thread.takes(body.run.plan.test, body.timeout):
-            self._main_thread.add(body, work)
+        if self._one_thread.takes(body.run.plan.test, body.timeout):
+            self._one_thread.add(body, work)
         else:
             self._start_thread(body, work)
 
     def _start_thread(self, body: Body, work: Callable[[], None]) -> None:
-        self._note_start(body, in_thread=True)
+        self._note_start(body, alone=True)
         self._threads.execute(work)
 
-    def _note_start(self, body: Body, *, in_thread: bool = False) -> None:
-        body.begin(in_thread=in_thread)
+    def _note_start(self, body: Body, *, alone: bool = False) -> None:
+        body.begin(alone=alone)
         with self._changed:
             self._in_flight[body.run.plan.test] += 1
             self._running += 1
@@ -309,6 +313,7 @@ class LookAhead:
         bodies = [body for item, body in self._begun.items() if item is not keep]
         if not bodies:
             return
+        self._not_started.clear()
         self._experiment.stop_calls()
         self.dropped += sum(not body.done for body in bodies)
         self.unreported += sum(body.run.has_ended for body in bodies if body.done)

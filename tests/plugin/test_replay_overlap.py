@@ -1,4 +1,4 @@
-"""With --experiment-replay=only bodies are executed in the main thread, unless they wait for something."""
+"""With --experiment-replay=only bodies are executed in one thread, unless they wait for something."""
 
 from __future__ import annotations
 
@@ -18,13 +18,18 @@ SUITE = """
     def place(request):
         yield request.node.name
 
+    in_flight, barrier = set(), threading.Barrier(4)
+
     @pytest.mark.experiment(n=12)
     def test_x(bot, record_metric, place, experiment_run):
+        in_flight.add(place)
         answer = bot("Be brief.")("Hello")
         print("said", answer, "in", place)
         record_metric("length", len(answer))
-        record_metric("main", threading.current_thread() is threading.main_thread())
         {more}
+        record_metric("thread", threading.get_ident())
+        record_metric("others", len(in_flight) - 1)
+        in_flight.remove(place)
 """
 ONLY = ("--experiment-replay=only", "--experiment-name=again")
 
@@ -51,11 +56,11 @@ def metrics(suite: Suite, name: str, experiment: str) -> list[float]:
     return [values[run.id] for run in sorted(store.runs(found.id), key=lambda run: run.run_index) if run.id in values]
 
 
-def test_bodies_without_calls_are_executed_in_the_main_thread(suite: Suite) -> None:
+def test_bodies_without_calls_are_executed_in_one_thread(suite: Suite) -> None:
     record(suite)
     assert suite.run(*ONLY).ret == 0
-    assert metrics(suite, "main", "paid") == [0.0] * 12
-    assert metrics(suite, "main", "again") == [1.0] * 12
+    assert len(set(metrics(suite, "thread", "again"))) == 1
+    assert metrics(suite, "others", "again") == [0.0] * 12
     assert metrics(suite, "length", "again") == metrics(suite, "length", "paid")
 
 
@@ -70,18 +75,37 @@ def test_reports_are_in_order_and_each_has_its_own_output(suite: Suite) -> None:
 
 
 def test_a_test_that_waits_for_something_goes_back_to_threads(suite: Suite) -> None:
-    record(suite, "time.sleep(0.3)")
+    record(suite, "time.sleep(0.15)")
     assert suite.run(*ONLY).ret == 0
-    where = metrics(suite, "main", "again")
-    assert where[:2] == [1.0, 1.0]
-    assert where[2:] == [0.0] * 10
+    others = metrics(suite, "others", "again")
+    assert others[:2] == [0.0, 0.0]
+    assert max(others) > 0
+
+
+def test_runs_that_wait_for_each_other_hold_nothing_up(suite: Suite) -> None:
+    record(suite, "barrier.wait(60)")
+    assert suite.run(*ONLY, "--experiment-concurrency=4").ret == 0
+    assert max(metrics(suite, "others", "again")) <= 3  # the limit holds
+    assert metrics(suite, "length", "again") == metrics(suite, "length", "paid")
+
+
+def test_coroutines_that_wait_for_each_other_hold_nothing_up(suite: Suite) -> None:
+    suite.write(
+        """
+        import asyncio, pytest
+        barrier = asyncio.Barrier(3)
+        @pytest.mark.experiment(n=6)
+        async def test_x(): await asyncio.wait_for(barrier.wait(), 60)
+        """
+    )
+    suite.run(*ONLY, "--experiment-concurrency=3").assert_outcomes(passed=6)
 
 
 @pytest.mark.parametrize("option", ["-x", "--experiment-replay=auto", "-o experiment_timeout=30"])
 def test_what_may_end_a_session_or_a_run_early_stays_in_threads(suite: Suite, option: str) -> None:
-    record(suite)
+    record(suite, "time.sleep(0.02)")
     suite.run(*ONLY, *option.split(" "))
-    assert metrics(suite, "main", "again") == [0.0] * 12
+    assert max(metrics(suite, "others", "again")) > 0
 
 
 def test_runs_are_set_up_and_executed_many_at_a_time(suite: Suite) -> None:
