@@ -43,7 +43,7 @@ class Shortcuts:
         if scope is None or scope.experiment.replay is None or not _is_untouched(client):
             return None
         try:
-            shape = (str(client.base_url), _shape(parameters))
+            shape = (type(client), str(client.base_url), _shape(parameters))
         except TypeError:
             return None
         if shape not in self._learnt:
@@ -134,10 +134,13 @@ def _shape(value: Any) -> Hashable:
 
 
 def _is_untouched(client: Any) -> bool:
-    """Say whether the methods that send a chat completion are openai's own: whoever wraps them wants to be called."""
-    methods = (type(client).request, type(client).post, client.chat.completions.create)
-    return all(_made_by_openai(getattr(method, "__func__", method)) for method in methods)
+    """Say whether openai's own methods and our hook send a chat completion: whoever wraps them wants to be called."""
+    own = (type(client).request, type(client).post, client.chat.completions.create)
+    http_client = getattr(client, "_client", None)
+    hooked = getattr(http_client, "send", None)
+    return all(_is_from("openai.", method) for method in own) and _is_from("pytest_llmexp.", hooked)
 
 
-def _made_by_openai(function: Any) -> bool:
-    return type(function) is FunctionType and str(function.__globals__.get("__name__")).startswith("openai.")
+def _is_from(package: str, method: Any) -> bool:
+    function = getattr(method, "__func__", method)
+    return type(function) is FunctionType and str(function.__globals__.get("__name__")).startswith(package)

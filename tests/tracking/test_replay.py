@@ -325,7 +325,7 @@ def _every_way(client: OpenAI) -> Iterator[Any]:
     yield client.chat.completions.parse(model="m", messages=messages, response_format=Name).choices[0].message.parsed
     options: Any = {"include_usage": True}
     with client.chat.completions.create(model="m", messages=messages, stream=True, stream_options=options) as chunks:
-        yield "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+        yield [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
     with client.chat.completions.stream(model="m", messages=messages) as events:
         yield events.get_final_completion().model_dump()
     yield client.responses.create(model="m", input="name a job").output_text
@@ -338,7 +338,7 @@ async def _every_way_async(client: AsyncOpenAI) -> list[Any]:
     messages: Any = [{"role": "user", "content": "name a job"}]
     answers: list[Any] = [(await client.chat.completions.create(model="m", messages=messages)).model_dump()]
     async with await client.chat.completions.create(model="m", messages=messages, stream=True) as chunks:
-        answers.append("".join([chunk.choices[0].delta.content or "" async for chunk in chunks if chunk.choices]))
+        answers.append([chunk.choices[0].delta.content async for chunk in chunks if chunk.choices])
     async with client.responses.stream(model="m", input="name a job") as typed:
         answers.append((await typed.get_final_response()).output_text)
     return answers

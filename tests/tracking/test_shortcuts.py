@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import openai
 import pytest
@@ -197,6 +198,37 @@ def test_whoever_wraps_the_client_is_called(
         with lab.run(index=2):
             speak()
         assert len(seen) == 1
+
+
+def test_whoever_wraps_the_http_client_is_called(
+    open_lab: OpenLab, entries: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with again(open_lab, speak) as lab:
+        with lab.run(index=1):
+            speak()
+        library = sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
+
+        def down(*_: Any, **__: Any) -> NoReturn:
+            raise library.ConnectError("down")
+
+        monkeypatch.setattr(library.Client, "send", down)
+        with lab.run(index=2), pytest.raises(openai.APIConnectionError):
+            speak()
+
+
+def test_calls_of_bots_of_both_kinds_tell_their_clients(open_lab: OpenLab, entries: list[object]) -> None:
+    async def speak_async() -> object:
+        return str(await AsyncSimpleBot("Be brief.")("Name a colour."))
+
+    def both() -> object:
+        return asyncio.run(speak_async()), str(SimpleBot("Be brief.")("Name a colour."))
+
+    with again(open_lab, both) as lab:
+        for index in (1, 2):
+            with lab.run(index=index):
+                both()
+        clients = [str(call.client).partition("/")[0] for call in lab.calls()]
+    assert clients == ["AsyncOpenAI", "OpenAI"] * 2
 
 
 def test_a_client_of_the_users_own_is_always_asked(open_lab: OpenLab, entries: list[object]) -> None:

@@ -1,4 +1,4 @@
-"""How a stream was cut into pieces, kept apart from its texts: for a client that reads only so many of them.
+"""How a stream was cut into pieces, kept apart from its texts: for clients that count them, or read only so many.
 
 Events hold each text in one piece, so that no secret hides in a seam. `pieces` name the event that each piece belongs
 to and, where several do, its shape (the piece without what grew) and how much of each text was its.
@@ -6,8 +6,8 @@ to and, where several do, its shape (the piece without what grew) and how much o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from typing import Any
 
 from pytest_llmexp.core.models import Json
@@ -25,12 +25,14 @@ def cut(
 ) -> dict[str, Json]:
     """Return `shapes` and `pieces`: with the merged events, what `piecewise` makes the events of again.
 
+    Nothing is returned where the texts are not those of the pieces in a row: a character may have come in halves.
     `places` says into which merged event each event went, `go_on` what two events are together.
     """
     groups: dict[int, list[Event]] = {}
     for event, place in zip(events, places, strict=True):
         groups.setdefault(place, []).append(event)
     grown = {place: list(_grown(merged[place], group, ())) for place, group in groups.items() if len(group) > 1}
+    lengths: Counter[tuple[int, Path]] = Counter()
     shapes: list[dict[str, Json]] = []
     pieces: list[list[Json]] = []
     for event, place in zip(events, places, strict=True):
@@ -38,9 +40,12 @@ def cut(
             pieces.append([place])
             continue
         parts = {path: part for path in grown[place] if isinstance(part := _find(event, path), str | list)}
+        for path, part in parts.items():
+            lengths[place, path] += len(part)
         shape = {"event": _put(event, {path: part[:0] for path, part in parts.items()}), "at": [*map(list, parts)]}
         pieces.append([place, _index(shapes, shape, go_on), [len(part) for part in parts.values()]])
-    return {"shapes": shapes, "pieces": pieces}
+    in_a_row = all(len(_find(merged[place], path)) == length for (place, path), length in lengths.items())
+    return {"shapes": shapes, "pieces": pieces} if in_a_row else {}
 
 
 def piecewise(record: dict[str, Any]) -> Iterator[Event]:
@@ -80,6 +85,8 @@ def _index(shapes: list[dict[str, Json]], shape: dict[str, Json], go_on: Callabl
     mine = shape["event"]
     for place in range(len(shapes) - 1, max(-1, len(shapes) - 1 - _COMPARED), -1):
         other = shapes[place]["event"]
+        if shapes[place] == shape:
+            return place
         if shapes[place]["at"] == shape["at"] and go_on(other, mine) == other and go_on(mine, other) == mine:
             return place
     shapes.append(shape)
@@ -96,8 +103,16 @@ def _find(value: Json, path: Path) -> Json:
 
 
 def _put(event: Event, parts: dict[Any, Json]) -> Event:
-    """Return the event with other parts at these paths."""
-    changed = deepcopy(event)
+    """Return the event with other parts at these paths; what is not on their way is shared with it."""
+    changed: Any = event
     for path, part in parts.items():
-        _find(changed, path[:-1])[path[-1]] = part
-    return changed
+        changed = _replaced(changed, path, part)
+    return changed  # type: ignore[no-any-return]
+
+
+def _replaced(value: Any, path: Path, part: Json) -> Any:
+    if not path:
+        return part
+    copied = value.copy()
+    copied[path[0]] = _replaced(value[path[0]], path[1:], part)
+    return copied

@@ -55,24 +55,25 @@ def may_end_with(piece: bytes) -> bool:
 def read_stream(content_type: str, content: bytes, *, closed_early: bool = False) -> Streamed:
     """Put a stream together. One of an unknown family is the response `{"events": [...]}`.
 
-    The record holds the events, those that only go on with a text as one. One that its client has `closed_early` is no
-    problem but for errors that it tells of; its record says so, and how it was cut into pieces.
+    The record holds the events, those that only go on with a text as one, and how they were cut into pieces. A stream
+    that its client has `closed_early` is no problem but for errors that it tells of; its record says so.
     """
     framing = _framing(content_type)
     events, whole = framing.decode(framing.whole(content) if closed_early else content)
     came = events
+    places: list[int] = []
     stream = next((stream for stream in STREAMS if any(map(stream.has, events))), None)
-    record: dict[str, Any] = {"content_type": content_type}
     if stream is not None:
         events, places = merge(came, stream.lane, stream.grown)
-        if closed_early:
-            record.update(cut(came, events, places, partial(go_on, grown=stream.grown)))
     response = stream.join(events) if stream else {"events": _said(events)}
     problem = _failure(events)
+    record: dict[str, Any] = {"content_type": content_type}
     if closed_early:
         record["closed_early"] = True
     else:
         problem = problem or (None if whole else BROKE_OFF) or _missing(stream, events)
+    if stream is not None and problem is None and len(events) < len(came):
+        record.update(cut(came, events, places, partial(go_on, grown=stream.grown)))
     return Streamed(response, problem, {**record, "events": events})
 
 
