@@ -111,16 +111,20 @@ def stream_closed_early(run: Run | None, call: Call, source: str) -> ReplayMissE
     return ReplayMissError(
         f"call {call.ordinal} of {place_of(run)}, to {call.model_requested}, reads past the end of what is recorded: "
         f"the stream of {source} was closed early by its client at this point, and what came after is not "
-        "known. Stop reading where that client did, or run without --experiment-replay to record the call anew"
+        "known. Stop reading where that client did, name an experiment whose client read on with "
+        "--experiment-replay-from, or run without --experiment-replay to record the call anew"
     )
 
 
 def _nearest(call: Call, request: Json, recorded: Sequence[Call]) -> str:
     """Say how the request differs from the most similar recorded one."""
     if not recorded:
-        return "nothing is recorded for this test"
+        return "no answer is recorded for this test, where calls that failed do not count"
     if any(each.request_key == call.request_key for each in recorded):
-        return "the same request is recorded, but not for this run, or not as often; each run is served its own answers"
+        return (
+            "the same request is recorded, but not for this run, or not as often; each run is served its own answers, "
+            "but for streams that it left before it ended as an error"
+        )
     nearest = max(recorded, key=lambda each: _likeness(request, each.request))
     mine, theirs = urlsplit(call.endpoint), urlsplit(nearest.endpoint)
     if mine.path != theirs.path or (mine.netloc != theirs.netloc and call.model_requested != LOCAL_MODEL):

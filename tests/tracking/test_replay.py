@@ -421,7 +421,7 @@ def test_a_miss_shows_long_texts_where_they_differ(recorded: Lab, open_lab: Open
 def test_a_miss_says_when_only_the_run_is_new(recorded: Lab, again: Again) -> None:
     lab = again(ONLY)
     assert "the same request is recorded, but not for this run, or not as often" in miss(lab, index=3)
-    assert "nothing is recorded for this test" in miss(lab, test="another_test")
+    assert "no answer is recorded for this test" in miss(lab, test="another_test")
 
 
 def test_where_answers_cannot_be_looked_up_no_call_is_made(recorded: Lab, again: Again) -> None:
