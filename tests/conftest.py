@@ -7,6 +7,7 @@ import gc
 import importlib
 import os
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,12 +63,16 @@ class Suite:
         self.pytester = pytester
         self.path: Path = pytester.path
         self._stores: list[Store] = []
+        self._written = 0
 
     def write(self, source: str, name: str = "test_suite.py") -> None:
-        """Write a file of the suite."""
+        """Write a file of the suite; bytecode is told apart by whole seconds, so each comes two later than the last."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(source), encoding="utf-8")
+        self._written += 1
+        later = time.time() + 2 * self._written
+        os.utime(path, (later, later))
 
     def run(self, *arguments: str, new_process: bool = False) -> pytest.RunResult:
         """Run pytest in the folder; with workers always in a new process."""
