@@ -27,6 +27,7 @@ from pytest_llmexp.replaying import ReplayFrom
 from pytest_llmexp.report.text import render_text
 from pytest_llmexp.report.view import load_view
 from pytest_llmexp.store import open_store
+from pytest_llmexp.tracking.legacy_httpx import import_httpx_with_openai
 from pytest_llmexp.tracking.pacing import Caps
 from pytest_llmexp.tracking.recorder import RunRecorder
 from pytest_llmexp.tracking.repeats import Results, attempt, call_together
@@ -152,6 +153,8 @@ class Experiment:
                 f"{test} was run in this experiment already; a variant is a function of its own, or a parametrized test"
             )
         self._runs[test] = []
+        if self.concurrency > 1:
+            import_httpx_with_openai()
         jobs = [
             partial(self._execute, self._recording, test, index, params, partial(function, *args, **kwargs))
             for index in range(1, self.num_executions + 1)

@@ -13,6 +13,7 @@ from pytest_llmexp.runtest.orphan import end_orphan
 from pytest_llmexp.runtest.private_api.workers import WorkerItems
 from pytest_llmexp.runtest.session import ExperimentSession
 from pytest_llmexp.runtest.upcoming import SessionItems, Upcoming
+from pytest_llmexp.tracking.legacy_httpx import import_httpx_with_openai
 
 if TYPE_CHECKING:
     from pytest_llmexp.runtest.lookahead import LookAhead
@@ -94,4 +95,5 @@ def _look_ahead(session: pytest.Session, experiment: ExperimentSession, upcoming
             f"runs were executed one at a time: pytest {pytest.__version__} is not as this version needs it ({error})"
         )
         return None
+    import_httpx_with_openai()
     return LookAhead(session, experiment, limit, upcoming, parking.install(session))

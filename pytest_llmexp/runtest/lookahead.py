@@ -315,8 +315,6 @@ class LookAhead:
             return
         self._not_started.clear()
         self._experiment.stop_calls()
-        self.dropped += sum(not body.done for body in bodies)
-        self.unreported += sum(body.run.has_ended for body in bodies if body.done)
         for body in bodies:
             body.drop()
         with suppress(KeyboardInterrupt):  # a second Ctrl-C, or xdist's: then there is no time to wait
@@ -328,11 +326,19 @@ class LookAhead:
         for body in bodies:
             with suppress(*_STOPPING):  # each has fixtures of its own to be torn down
                 self._tear_down(body, sibling)
-            self._end(body)
+            self._let_go(body)
         if left_to_pytest is not None:
             del self._begun[left_to_pytest.item]
             self._setup_state.unpark(left_to_pytest.item)
-            self._end(left_to_pytest)
+            self._let_go(left_to_pytest)
+
+    def _let_go(self, body: Body) -> None:
+        """End a run that will not be reported, and count it as what it is recorded as."""
+        self._end(body)
+        if body.run.has_ended:
+            self.unreported += 1
+        else:
+            self.dropped += 1
 
 
 _STOPPING = (KeyboardInterrupt, pytest.exit.Exception)

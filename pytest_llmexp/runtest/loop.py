@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ GRACE_S = 2.0
 
 
 class _Escaped(NamedTuple):
-    """What a coroutine raised that would have ended the loop."""
+    """What a coroutine raised that would not have come through the loop as it was."""
 
     error: BaseException
 
@@ -82,7 +82,10 @@ def wait_for(future: Future[Any], timeout_s: float | None = None) -> Any:
         future.cancel()  # an interrupt of the waiting thread ends the coroutine too
         raise
     if isinstance(result, _Escaped):
-        raise result.error
+        try:
+            raise result.error
+        finally:
+            del result  # the error's traceback would hold on to it, and it on to the error
     return result
 
 
@@ -91,6 +94,10 @@ async def _kept_in(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return await coroutine
     except (KeyboardInterrupt, SystemExit) as error:  # would end the loop, and every run on it
         return _Escaped(error)
+    except (TimeoutError, CancelledError, InvalidStateError) as error:  # asyncio hands on a copy without traceback
+        return _Escaped(error)
+    except asyncio.CancelledError as error:  # a future raises its own, and an Exception, which pytest tears down after
+        return _Escaped(CancelledError(*error.args).with_traceback(error.__traceback__))
 
 
 async def _wind_up() -> None:

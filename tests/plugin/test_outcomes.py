@@ -99,6 +99,31 @@ def test_a_timeout_makes_a_run_an_error(suite: Suite) -> None:
     assert all("run timed out after 0.2 s" in str(run.error) for run in recorded(suite))
 
 
+@pytest.mark.parametrize("concurrency", ["1", "8"])
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("raise TimeoutError('no answer')", "TimeoutError: no answer"),
+        ("await asyncio.wait_for(asyncio.sleep(60), 0.01)", "TimeoutError"),
+        ("raise asyncio.CancelledError('enough')", "concurrent.futures._base.CancelledError: enough"),
+        ("raise concurrent.futures.CancelledError('enough')", "concurrent.futures._base.CancelledError: enough"),
+        ("raise concurrent.futures.InvalidStateError('twice')", "concurrent.futures._base.InvalidStateError: twice"),
+    ],
+)
+def test_the_errors_of_asyncio_show_the_line_of_the_test(suite: Suite, line: str, error: str, concurrency: str) -> None:
+    suite.write(f"""
+        import asyncio, concurrent.futures, pytest
+        @pytest.mark.experiment(n=1, timeout=60)
+        async def test_x():
+            {line}
+    """)
+    result = suite.run(f"--experiment-concurrency={concurrency}")
+    result.assert_outcomes(failed=1)
+    assert f"\n>       {line}\n" in result.stdout.str()
+    assert "_base.py" not in result.stdout.str()
+    assert [(run.status, run.error) for run in recorded(suite)] == [("error", error)]
+
+
 def test_a_run_within_its_timeout_behaves_as_ever(suite: Suite) -> None:
     suite.write("""
         import pytest

@@ -29,7 +29,7 @@ def check_torn_down(told: list[list[str]]) -> set[str]:
     return set(begun)
 
 
-def test_exitfirst_drops_what_is_in_flight_and_says_so(overlapping: Overlapping) -> None:
+def test_exitfirst_keeps_what_ends_in_time_and_says_so(overlapping: Overlapping) -> None:
     overlapping.write(
         SUITE
         + """
@@ -46,7 +46,10 @@ def test_exitfirst_drops_what_is_in_flight_and_says_so(overlapping: Overlapping)
     )
     result = overlapping.suite.run(*LOCAL, "-x")
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["note: * run(s) in flight were dropped when the session stopped"])
+    result.stdout.fnmatch_lines(
+        ["note: 6 run(s) had ended when the session stopped, and were recorded, but not reported"]
+    )
+    result.stdout.no_fnmatch_line("*were dropped*")
     begun = check_torn_down(overlapping.told())
     assert len(begun) == 8
     statuses = overlapping.statuses()
@@ -122,6 +125,28 @@ def test_exitfirst_cancels_coroutines_in_flight(overlapping: Overlapping) -> Non
     statuses = overlapping.statuses()
     assert statuses.pop(1) == "failed"
     assert set(statuses.values()) == {"crashed"}
+
+
+def test_an_interrupt_counts_runs_as_what_they_are_recorded_as(overlapping: Overlapping) -> None:
+    overlapping.write("""
+        begun = []
+        @pytest.mark.experiment(n=4)
+        def test_x(experiment_run):
+            begun.append(experiment_run.index)
+            while len(begun) < 4: time.sleep(0.01)
+            if experiment_run.index == 1: os.kill(os.getpid(), 2)
+            time.sleep(0.3 if experiment_run.index < 4 else 60)
+    """)
+    result = overlapping.suite.run(*LOCAL, new_process=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert overlapping.statuses() == {1: "passed", 2: "passed", 3: "passed", 4: "crashed"}
+    result.stdout.fnmatch_lines(
+        [
+            "4 runs (3 passed, 1 interrupted)*",
+            "note: 1 run(s) in flight were dropped when the session stopped",
+            "note: 3 run(s) had ended when the session stopped, and were recorded, but not reported",
+        ]
+    )
 
 
 @pytest.mark.parametrize("way", ["raise KeyboardInterrupt", "pytest.exit('enough')", "os.kill(os.getpid(), 2)"])
