@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 Json = Any
 ExperimentStatus = Literal["running", "finished", "interrupted"]
@@ -115,6 +115,21 @@ class Call:
     def closed_early(self) -> bool:
         """Whether the client stopped reading a streamed answer before its end: what came is a part of it."""
         return isinstance(self.stream, dict) and self.stream.get("closed_early") is True
+
+
+# Fields of a call that tell its answer: those that a replayed call has from the recorded one.
+ANSWER: Final = (
+    "endpoint",
+    "response",
+    "stream",
+    "model_returned",
+    "finish_reason",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+)
 
 
 class Usage(NamedTuple):

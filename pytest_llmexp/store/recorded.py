@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from pytest_llmexp.core.forks import renew_lock_in_children
-from pytest_llmexp.core.models import Call
+from pytest_llmexp.core.models import ANSWER, Call
 from pytest_llmexp.store.codec import encode_text
 from pytest_llmexp.store.records import FewColumns
 from pytest_llmexp.store.store import Store
@@ -40,22 +40,7 @@ _LIKE_LOOSE: Final = f"""
 SELECT c.id FROM calls AS c WHERE c.run_id IS NULL AND {_ANSWERED} AND c.experiment_id LIKE ?
 AND c.experiment_id <> ? ORDER BY c.id DESC LIMIT 20
 """
-_SERVED: Final = FewColumns(
-    Call,
-    "id",
-    "ordinal",
-    "endpoint",
-    "response",
-    "stream",
-    "model_returned",
-    "finish_reason",
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-    "replayed_from",
-)
+_SERVED: Final = FewColumns(Call, "id", "ordinal", "replayed_from", *ANSWER)
 _ASKING: Final = 256  # runs whose rows are remembered: more do not ask in turns
 _AHEAD: Final = 64  # runs whose rows are read at once
 _ROWS_AHEAD: Final = 2000  # bounds the memory of that where a run has been repeated often

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from pytest_llmexp.core.clock import utc_now
 from pytest_llmexp.core.ids import new_id, tagged_hash
-from pytest_llmexp.core.models import Call, Json
+from pytest_llmexp.core.models import ANSWER, Call, Json
 from pytest_llmexp.tracking import wire
 from pytest_llmexp.tracking.exchange import Sent
 from pytest_llmexp.tracking.scope import Scope
 from pytest_llmexp.tracking.sources import LOCAL_MODEL
 from pytest_llmexp.tracking.tracing import step_of
-
-_SERVED: Final = (
-    "endpoint",
-    "response",
-    "stream",
-    "model_returned",
-    "finish_reason",
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-)
 
 
 def request_key(sent: Sent, model: str, body: Json) -> str:
@@ -80,7 +67,7 @@ def is_asked_by(call: Call, scope: Scope) -> bool:
 
 def served_fields(source: Call) -> dict[str, Any]:
     """Return what a call that is answered by a recorded one has in its row: no attempt, no cost, no time."""
-    taken = {name: getattr(source, name) for name in _SERVED}
+    taken = {name: getattr(source, name) for name in ANSWER}
     return {
         **taken,
         "status": "ok",

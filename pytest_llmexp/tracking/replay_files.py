@@ -14,31 +14,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from pytest_llmexp.core.errors import ConfigurationError
-from pytest_llmexp.core.models import Call, Json
+from pytest_llmexp.core.models import ANSWER, Call, Json
 from pytest_llmexp.tracking.replay import Place
 
 SUFFIX: Final = ".jsonl.gz"
 _FORMAT: Final = "pytest-llmexp replay"
 _VERSION: Final = 1
 _KEPT: Final = (
-    "id",
-    "ordinal",
-    "role",
-    "client",
-    "endpoint",
-    "model_requested",
-    "model_returned",
-    "temperature",
-    "finish_reason",
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-    "request_key",
-    "request",
-    "response",
-    "stream",
+    *("id", "ordinal", "role", "client", "model_requested", "temperature", "request_key", "request"),
+    *ANSWER,
 )
 
 
