@@ -31,7 +31,7 @@ from pytest_llmexp.tracking.legacy_httpx import import_httpx_with_openai
 from pytest_llmexp.tracking.pacing import Caps
 from pytest_llmexp.tracking.recorder import RunRecorder
 from pytest_llmexp.tracking.repeats import Results, attempt, call_together
-from pytest_llmexp.tracking.sources import resolve_source
+from pytest_llmexp.tracking.sources import check_address, resolve_source
 
 REPLAY = ("off", "auto", "only")
 
@@ -79,6 +79,9 @@ class Experiment:
         _check_limits(max_cost, max_tokens, rpm, tpm)
         if replay not in REPLAY:
             raise ConfigurationError(f"replay is {replay!r}; allowed: {', '.join(REPLAY)}")
+        check_address(base_url, "base_url")
+        if not base_url:
+            check_address(os.environ.get("LLMEXP_BASE_URL"), "LLMEXP_BASE_URL")
         self.name = name
         self.num_executions = num_executions
         self.concurrency = concurrency

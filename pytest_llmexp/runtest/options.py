@@ -259,9 +259,11 @@ def _text(given: _Given | None) -> str | None:
 
 
 def _url(given: _Given | None) -> str | None:
-    return _not_empty(
-        given, lambda text: text.startswith(("http://", "https://")), "an address such as http://127.0.0.1:11434/v1"
-    )
+    if given is None:
+        return None
+    from pytest_llmexp.tracking.sources import ADDRESS, is_address  # what loading the plugin need not pay
+
+    return _not_empty(given, is_address, ADDRESS)
 
 
 def _not_empty(given: _Given | None, fits: Callable[[str], bool], meaning: str) -> str | None:

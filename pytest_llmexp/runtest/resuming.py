@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pytest_llmexp.core.errors import StoreError
+from pytest_llmexp.core.errors import StoreError, UnknownExperimentError
 from pytest_llmexp.core.ids import short_hash
 from pytest_llmexp.core.models import Experiment, PromptVersion
 from pytest_llmexp.lifecycle import is_abandoned
@@ -46,7 +46,7 @@ def find_resumed(db: str, ref: str, name: str | None, *, anyway: bool) -> Resume
     """
     try:
         with open_store(db, read_only=True) as store:
-            experiment = _chosen(store, ref or name)
+            experiment = _chosen(store, db, ref or name)
             runs = store.outcomes(experiment.id)
     except StoreError as error:
         hint = "; paths come first: pytest PATH --experiment-resume=NAME" if ref and Path(ref).exists() else ""
@@ -66,9 +66,11 @@ def find_resumed(db: str, ref: str, name: str | None, *, anyway: bool) -> Resume
     return Resumed(experiment.id, experiment.name, runs[-1].id if runs else "")
 
 
-def _chosen(store: Store, ref: str | None) -> Experiment:
+def _chosen(store: Store, db: str, ref: str | None) -> Experiment:
     """Return the newest experiment, of this name if there is one, whatever became of it."""
     named = store.experiments(limit=1) if ref is None else store.experiments_named(ref)
+    if not named and ref is None:
+        raise UnknownExperimentError(f"there is no experiment to go on with yet in {db}")
     return named[0] if named else store.experiment(ref or "")
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from pytest_llmexp.core.errors import ModelError
 
 LOCAL_MODEL = "local-sampler"
 LOCAL_LABEL = "local-sampler (not an LLM)"
+ADDRESS = "an address such as http://127.0.0.1:11434/v1"  # what a base URL is, for error messages
 _HINT = (
     "set OPENAI_API_KEY, or pass --experiment-base-url=URL (OPENAI_BASE_URL) of a server that needs none, "
     f"or choose the built-in stand-in with --experiment-model={LOCAL_MODEL}"
@@ -42,6 +44,21 @@ class ModelSource:
         return named or str(self.model)
 
 
+def is_address(text: str) -> bool:
+    """Say whether a base URL names a host to speak HTTP with."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool((parts.hostname or "").strip()) and parts.port != 0
+    except ValueError:  # of brackets, or a port that is none
+        return False
+
+
+def check_address(given: str | None, where: str) -> None:
+    """Raise ModelError for a base URL that is no address; None and empty text count as not given."""
+    if given and not is_address(str(given)):
+        raise ModelError(f"{where} is {str(given)!r}; it is {ADDRESS}")
+
+
 def resolve_source(
     model: str | None, base_url: str | None, environ: Mapping[str, str], *, answered: bool = False
 ) -> ModelSource:
@@ -49,10 +66,13 @@ def resolve_source(
 
     `model` and `base_url` are the options; `environ` may hold OPENAI_API_KEY and OPENAI_BASE_URL. The
     built-in sampler is used if it is named, or if there is no model, no base URL and no key. A named model
-    with neither a key nor a base URL is a ModelError: it is never replaced. `answered` says that recorded answers
-    are served and no call is made: then no key is needed, and the built-in sampler is no server but a name.
+    with neither a key nor a base URL is a ModelError: it is never replaced. So is an OPENAI_BASE_URL that is no
+    address. `answered` says that recorded answers are served and no call is made: then no key is needed, and the
+    built-in sampler is no server but a name.
     """
     api_key = environ.get("OPENAI_API_KEY") or None
+    if not base_url:
+        check_address(environ.get("OPENAI_BASE_URL"), "OPENAI_BASE_URL")
     address = base_url or environ.get("OPENAI_BASE_URL") or None
     if answered:
         label = f"{model or 'named by each bot'} (recorded answers only)"

@@ -73,7 +73,9 @@ def test_a_store_of_the_ini_file_is_relative_to_it(suite: Suite) -> None:
         ("--experiment-name=", "--experiment-name is ''"),
         ("--experiment-name=x~1", "'x~1'"),
         ("--experiment-tag=novalue", "KEY=VALUE"),
-        ("--experiment-base-url=localhost", "http://"),
+        ("--experiment-base-url=localhost", "'localhost'; it is an address such as http://127.0.0.1:11434/v1"),
+        ("--experiment-base-url=http://", "--experiment-base-url is 'http://'; it is an address such as http://"),
+        ("--experiment-base-url=http://h:none/v1", "'http://h:none/v1'; it is an address such as http://"),
         ("--experiment-db=", "--experiment-db is empty"),
         ("--experiment-gate=mean(x) ~ 3", "mean(x)"),
         ("--experiment-gate=lower(x) >= 3", "not available"),
@@ -87,12 +89,15 @@ def test_a_wrong_option_is_a_usage_error(suite: Suite, argument: str, says: str)
     assert says in result.stderr.str()
 
 
-def test_a_wrong_environment_variable_is_named(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "value"), [("LLMEXP_RUNS", "-1"), ("OPENAI_BASE_URL", "http://")])
+def test_a_wrong_environment_variable_is_named(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
     suite.write(ONE_RUN)
-    monkeypatch.setenv("LLMEXP_RUNS", "-1")
+    monkeypatch.setenv(name, value)
     result = suite.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "LLMEXP_RUNS" in result.stderr.str()
+    assert f"{name} is '{value}'" in result.stderr.str()
 
 
 def test_help_lists_every_option_with_its_other_forms(suite: Suite) -> None:

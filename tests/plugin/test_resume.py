@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmexp.core.models import Experiment
+from pytest_llmexp.store import open_store
 from tests.conftest import Suite
 
 SUITE = """
@@ -274,6 +275,21 @@ def test_what_cannot_go_on_is_a_usage_error(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert result.stderr.str().count("Traceback") == 0
     result.stderr.fnmatch_lines([f"ERROR: {said}"])
+
+
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "1"), marks=pytest.mark.xdist)])
+def test_without_an_experiment_to_go_on_with_it_says_where_it_looked(suite: Suite, workers: tuple[str, ...]) -> None:
+    suite.write(SUITE)
+    path = suite.path / "message_log.db"
+    missing = suite.run("--experiment-resume", *workers)
+    open_store(path, create=True).close()
+    empty = suite.run("--experiment-resume", *workers)
+    for result, said in (
+        (missing, f"there is no store at {path}: "),
+        (empty, f"there is no experiment * yet in {path}"),
+    ):
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"ERROR: --experiment-resume: {said}*"])
 
 
 def test_an_experiment_that_is_being_recorded_is_left_alone(suite: Suite) -> None:

@@ -303,6 +303,9 @@ def test_so_many_runs_go_on_at_a_time(db: Path, concurrency: int) -> None:
         ({"tags": ["a"]}, "tags is a mapping"),
         ({"rpm": 0}, "rpm is a whole number of requests from 1, not 0"),
         ({"tpm": 1.5}, "tpm is a whole number of tokens from 1, not 1.5"),
+        ({"base_url": "nope"}, "base_url is 'nope'; it is an address such as http://127.0.0.1:11434/v1"),
+        ({"base_url": "http://"}, "base_url is 'http://'; it is an address"),
+        ({"base_url": "http://[::1/v1"}, "; it is an address"),
         ({"replay": True}, "replay is True; allowed: off, auto, only"),
     ],
 )
