@@ -44,7 +44,9 @@ def test_the_limit_can_be_set(overlapping: Overlapping, where: str, monkeypatch:
         monkeypatch.setenv("LLMEXP_CONCURRENCY", "3")
     if where == "ini":
         overlapping.suite.pytester.makeini("[pytest]\nexperiment_concurrency = 3")
-    overlapping.suite.run(*LOCAL, *arguments).assert_outcomes(passed=18)
+    if where == "mark":  # a limit of that test: the other one may begin before it has ended
+        arguments = ["-k", "test_sync"]
+    overlapping.suite.run(*LOCAL, *arguments).assert_outcomes(passed=9 if where == "mark" else 18)
     assert peak(overlapping.told()) == 3
 
 
