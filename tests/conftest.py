@@ -19,6 +19,7 @@ import pytest_llmexp.runtest.stages
 import pytest_llmexp.tracking.bots  # noqa: F401  else packages would keep the modules of runs that are over
 from pytest_llmexp.localmodel import LocalModelServer
 from pytest_llmexp.store import Store, open_store
+from pytest_llmexp.tracking.pricing import load_prices
 
 pytest_plugins = ["pytester"]
 
@@ -42,6 +43,7 @@ def late_imports() -> None:
         client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hello"}])
         asyncio.run(ask(server.base_url))
     importlib.import_module("hypothesis")
+    load_prices()  # which sessions do in the background: the modules must not be forgotten half imported
     gc.freeze()
 
 

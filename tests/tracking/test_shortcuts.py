@@ -211,8 +211,8 @@ def test_whoever_wraps_the_http_client_is_called(
         def down(*_: Any, **__: Any) -> NoReturn:
             raise library.ConnectError("down")
 
-        monkeypatch.setattr(library.Client, "send", down)
-        with lab.run(index=2), pytest.raises(openai.APIConnectionError):
+        with monkeypatch.context() as patched, lab.run(index=2), pytest.raises(openai.APIConnectionError):
+            patched.setattr(library.Client, "send", down)
             speak()
 
 
